@@ -1,0 +1,84 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Reason says why a client takes, or is sent to, unicast. The words are the
+// labels of wimcast_unicast_fallbacks_total.
+type Reason uint8
+
+// The reasons.
+const (
+	GroupSilent  Reason = iota + 1 // joined the group, heard nothing
+	OutOfReach                     // TTL 1 doesn't carry the group here
+	JoinFailed                     // the operating system refused to join the group
+	Costly                         // the client alone caused more than an image of repair
+	OperatorHand                   // the operator decided
+)
+
+// String returns the reason's word.
+func (r Reason) String() string {
+	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator"}
+	if r == 0 || int(r) >= len(words) {
+		return fmt.Sprintf("reason(%d)", uint8(r))
+	}
+	return words[r]
+}
+
+// UnicastWanted asks to take the rest by unicast.
+//
+//	u8 type | u32 client | u8 reason
+type UnicastWanted struct {
+	Client uint32
+	Reason Reason
+}
+
+// From implements Addressed.
+func (m *UnicastWanted) From() uint32 { return m.Client }
+
+// Append implements Message.
+func (m *UnicastWanted) Append(b []byte) []byte {
+	b = append(b, byte(TypeUnicastWanted))
+	return append(binary.BigEndian.AppendUint32(b, m.Client), byte(m.Reason))
+}
+
+func parseUnicastWanted(r *reader) (*UnicastWanted, error) {
+	m := &UnicastWanted{Client: r.u32(), Reason: Reason(r.u8())}
+	if err := r.end("unicast wanted"); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// UnicastAnswer answers UnicastWanted.
+//
+//	u8 type | u32 client | u8 granted | string text
+type UnicastAnswer struct {
+	Client  uint32
+	Granted bool
+	Text    string // why not
+}
+
+// Append implements Message.
+func (m *UnicastAnswer) Append(b []byte) []byte {
+	b = append(b, byte(TypeUnicastAnswer))
+	b = binary.BigEndian.AppendUint32(b, m.Client)
+	var granted byte
+	if m.Granted {
+		granted = 1
+	}
+	return appendText(append(b, granted), m.Text)
+}
+
+func parseUnicastAnswer(r *reader) (*UnicastAnswer, error) {
+	m := &UnicastAnswer{Client: r.u32()}
+	granted := r.u8()
+	r.check(granted <= 1)
+	m.Granted, m.Text = granted == 1, r.text()
+	if err := r.end("unicast answer"); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
