@@ -17,13 +17,14 @@ type Run struct {
 // Need tells blocks that a client lacks as a whole (section 6.4). Parts of one
 // telling stand for themselves.
 //
-//	u8 type | u32 client | u32 pass | u16 part | u16 parts | u32 base | pairs of uvarint (skip, take)
+//	u8 type | u32 client | u32 pass | u64 highest | u16 part | u16 parts | u32 base | pairs of uvarint (skip, take)
 type Need struct {
-	Client uint32
-	Pass   uint32 // the pass end that this answers; 0 at join
-	Part   uint16
-	Parts  uint16
-	Runs   []Run // ascending, not touching
+	Client  uint32
+	Pass    uint32 // the pass end that this answers; 0 at join
+	Highest uint64 // packet number that the client had seen: turns that began later don't count as missed
+	Part    uint16
+	Parts   uint16
+	Runs    []Run // ascending, not touching
 }
 
 // From implements Addressed.
@@ -35,6 +36,7 @@ func (m *Need) Append(b []byte) []byte {
 	b = append(b, byte(TypeNeed))
 	b = binary.BigEndian.AppendUint32(b, m.Client)
 	b = binary.BigEndian.AppendUint32(b, m.Pass)
+	b = binary.BigEndian.AppendUint64(b, m.Highest)
 	b = binary.BigEndian.AppendUint16(b, m.Part)
 	b = binary.BigEndian.AppendUint16(b, m.Parts)
 	var base uint32
@@ -60,10 +62,10 @@ func (m *Need) Append(b []byte) []byte {
 
 // SplitNeed cuts a list of ascending runs into as many messages as it takes;
 // at least one, at most 65,535 (the rest is told at the next pass end).
-func SplitNeed(client, pass uint32, runs []Run) []*Need {
+func SplitNeed(client, pass uint32, highest uint64, runs []Run) []*Need {
 	var parts []*Need
 	for {
-		part := &Need{Client: client, Pass: pass}
+		part := &Need{Client: client, Pass: pass, Highest: highest}
 		size, n := 0, 0
 		var at uint32
 		for ; n < len(runs); n++ {
@@ -97,7 +99,7 @@ func uvarintLen(v uint32) int {
 }
 
 func parseNeed(r *reader) (*Need, error) {
-	m := &Need{Client: r.u32(), Pass: r.u32(), Part: r.u16(), Parts: r.u16()}
+	m := &Need{Client: r.u32(), Pass: r.u32(), Highest: r.u64(), Part: r.u16(), Parts: r.u16()}
 	base := r.u32()
 	r.check(m.Part < m.Parts && len(r.b) <= maxNeedRuns)
 	at := uint64(base)

@@ -45,7 +45,7 @@ func samples() []Message {
 		&RootsWanted{Client: 3, First: 32},
 		&Roots{Client: 3, First: 32, Hashes: [][32]byte{filled[[32]byte](1), filled[[32]byte](2)}},
 		&Roots{Client: 3, First: 32, Hashes: [][32]byte{}},
-		&Need{Client: 3, Pass: 2, Part: 1, Parts: 4, Runs: []Run{{First: 1000, Count: 1}, {First: 1002, Count: 500}}},
+		&Need{Client: 3, Pass: 2, Highest: 1 << 35, Part: 1, Parts: 4, Runs: []Run{{First: 1000, Count: 1}, {First: 1002, Count: 500}}},
 		&Need{Client: 3, Parts: 1},
 		&NeedHeard{Client: 3, Pass: 2, Part: 1},
 		&NACK{Client: 3, Highest: 1 << 33, Lacks: []Lack{{Block: 5, Symbols: 3}, {Block: 9, Symbols: 64}}},
@@ -143,9 +143,9 @@ func TestHostileMessages(t *testing.T) {
 		"too long":             make([]byte, MaxControl+1),
 		"NACK of nothing":      (&NACK{Client: 1}).Append(nil),
 		"NACK of zero symbols": (&NACK{Client: 1, Lacks: []Lack{{Block: 1}}}).Append(nil),
-		"need beyond 32 bits":  {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
-		"need part of none":    {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-		"need, long uvarint":   {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
+		"need beyond 32 bits":  {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
+		"need part of none":    {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"need, long uvarint":   {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
 		"bad address length":   append([]byte{0x81}, make([]byte, 150)...),
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {
@@ -159,7 +159,7 @@ func TestSplitNeed(t *testing.T) {
 	for i := range uint32(5000) {
 		runs = append(runs, Run{First: i * 300, Count: 1 + i%200})
 	}
-	parts := SplitNeed(3, 1, runs)
+	parts := SplitNeed(3, 1, 9, runs)
 	if len(parts) < 2 {
 		t.Fatalf("%d parts, want several", len(parts))
 	}
@@ -178,7 +178,7 @@ func TestSplitNeed(t *testing.T) {
 	if !reflect.DeepEqual(got, runs) {
 		t.Error("runs changed on the way")
 	}
-	if parts := SplitNeed(3, 1, nil); len(parts) != 1 || len(parts[0].Runs) != 0 {
+	if parts := SplitNeed(3, 1, 9, nil); len(parts) != 1 || len(parts[0].Runs) != 0 {
 		t.Errorf("nothing needed: %+v", parts)
 	}
 }
