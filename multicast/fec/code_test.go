@@ -50,7 +50,7 @@ func mustNew(t testing.TB, k int) *Code {
 // TestMatrix holds every coefficient of a code against the library's: the parity
 // of the unit vectors is its matrix. (Every k passes; all 255 take minutes with -race.)
 func TestMatrix(t *testing.T) {
-	for _, k := range []int{1, 2, 3, 4, 5, 8, 22, 31, 64, 67, 128, 135, 254, 255} {
+	for _, k := range []int{1, 2, 3, 22, 67, 128, 135, 255} {
 		unit := make([]byte, k*k)
 		for i := range k {
 			unit[i*k+i] = 1

@@ -1,0 +1,56 @@
+//go:build !linux
+
+package multicast
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// growReadBuffer asks for a receive buffer. The system takes any reasonable size
+// and doesn't say what it made of it.
+func growReadBuffer(conn *net.UDPConn, want int) (got int, err error) {
+	for got = want; ; got /= 2 {
+		if err = conn.SetReadBuffer(got); err == nil || got < 64<<10 {
+			return got, err
+		}
+	}
+}
+
+func readBufferAdvice(asked, got int) string {
+	if got >= asked {
+		return ""
+	}
+	return fmt.Sprintf("the receive buffer is %d KiB instead of %d, as much as this system grants", got>>10, asked>>10)
+}
+
+// batchReader reads one datagram at a time.
+type batchReader struct {
+	conn   *net.UDPConn
+	buffer []byte
+}
+
+func (b *batchReader) init(conn *net.UDPConn, _ int) error {
+	b.conn, b.buffer = conn, make([]byte, 64<<10)
+	return nil
+}
+
+func (b *batchReader) read(runs []Run) (int, error) {
+	for {
+		n, from, err := b.conn.ReadFromUDPAddrPort(b.buffer)
+		if err != nil {
+			if passing(err) {
+				continue
+			}
+			return 0, err
+		}
+		if n > 0 {
+			runs[0] = Run{Data: b.buffer[:n], Segment: n, Source: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
+			return 1, nil
+		}
+	}
+}
+
+// dropped isn't told by these systems.
+func (*batchReader) dropped() uint64 { return 0 }
