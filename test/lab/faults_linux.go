@@ -1,0 +1,222 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// faults is what is wrong with a host's cable and port.
+type faults struct {
+	loss      loss // towards the host
+	uplink    loss // from the host
+	pruned    bool
+	blackhole bool
+}
+
+// loss is a share of packets in parts per million. With burst above 1 that
+// many consecutive packets go at a time.
+type loss struct{ ppm, burst int }
+
+func newLoss(percent float64, burst int) (loss, error) {
+	if math.IsNaN(percent) || percent < 0 || percent > 100 {
+		return loss{}, fmt.Errorf("loss of %v %%: want 0 to 100", percent)
+	}
+	if burst < 1 || burst > 1000 {
+		return loss{}, fmt.Errorf("bursts of %d packets: want 1 to 1000", burst)
+	}
+	return loss{ppm: int(math.Round(percent * 1e4)), burst: burst}, nil
+}
+
+// match returns the nftables expression that is true for a lost packet.
+func (l loss) match() string {
+	if l.burst > 1 {
+		return fmt.Sprintf("numgen inc mod %d < %d", l.burst*1_000_000/l.ppm, l.burst)
+	}
+	return fmt.Sprintf("numgen random mod 1000000 < %d", l.ppm)
+}
+
+// SetLoss loses percent of the IPv4 packets on their way to the host, each by
+// its own throw; 0 ends it. ARP and IGMP are spared, so that the room stays a
+// room.
+func (h *Host) SetLoss(ctx context.Context, percent float64) error {
+	return h.SetBurstLoss(ctx, percent, 1)
+}
+
+// SetBurstLoss loses percent of the packets to the host in runs of length
+// consecutive ones, at even distances.
+func (h *Host) SetBurstLoss(ctx context.Context, percent float64, length int) error {
+	l, err := newLoss(percent, length)
+	if err != nil {
+		return fmt.Errorf("set loss: %s: %w", h.name, err)
+	}
+	return h.change(ctx, "set loss", func(f *faults) { f.loss = l })
+}
+
+// SetUplinkLoss loses percent of the IPv4 packets that the host sends; 0 ends
+// it. ARP and IGMP are spared.
+func (h *Host) SetUplinkLoss(ctx context.Context, percent float64) error {
+	l, err := newLoss(percent, 1)
+	if err != nil {
+		return fmt.Errorf("set uplink loss: %s: %w", h.name, err)
+	}
+	return h.change(ctx, "set uplink loss", func(f *faults) { f.uplink = l })
+}
+
+// SetBlackhole makes the switch swallow everything to and from the host while
+// its link stays up.
+func (h *Host) SetBlackhole(ctx context.Context, on bool) error {
+	return h.change(ctx, "set blackhole", func(f *faults) { f.blackhole = on })
+}
+
+// SetLink plugs the host's cable in or pulls it out: its interface keeps its
+// address and loses its carrier, the switch forgets its memberships and asks
+// again when it is back.
+func (h *Host) SetLink(ctx context.Context, up bool) error {
+	h.room.control.Lock()
+	defer h.room.control.Unlock()
+	state := "down"
+	if up {
+		state = "up"
+	}
+	if _, err := h.room.bridge.run(ctx, "", "ip", "link", "set", h.port, state); err != nil {
+		return fmt.Errorf("set link %s: %s: %w", state, h.name, err)
+	}
+	return nil
+}
+
+// SetPruned makes the switch deaf to the host's IGMP: it forgets the host's
+// groups and hears of no other, so that no multicast reaches the host, while
+// unicast does. Undone, it asks the host for its groups at once.
+func (h *Host) SetPruned(ctx context.Context, on bool) error {
+	if err := h.change(ctx, "prune", func(f *faults) { f.pruned = on }); err != nil {
+		return err
+	}
+	h.room.control.Lock()
+	defer h.room.control.Unlock()
+	if err := h.prunePort(ctx, on); err != nil {
+		return fmt.Errorf("prune: %s: %w", h.name, err)
+	}
+	return nil
+}
+
+// change applies a change of faults: rules and offloads follow.
+func (h *Host) change(ctx context.Context, operation string, set func(*faults)) error {
+	h.room.control.Lock()
+	defer h.room.control.Unlock()
+	before := h.faults
+	set(&h.faults)
+	err := h.setOffloads(ctx)
+	if err == nil {
+		err = h.setRules(ctx)
+	}
+	if err != nil {
+		h.faults = before
+		return fmt.Errorf("%s: %s: %w", operation, h.name, err)
+	}
+	return nil
+}
+
+// cutAtHost reports whether the host's own frames are cut as they leave it.
+func (h *Host) cutAtHost() bool {
+	return h.room.config.Frames == NICLike || h.faults.uplink.ppm > 0
+}
+
+// setOffloads says where frames are cut and joined. Cutting comes before the
+// place where a packet can be lost (setRules), joining after it:
+//
+//	NICLike      host cuts → port loses (egress) → host joins (GRO)
+//	FramesWhole  port cuts, when there is loss → host loses (ingress)
+//
+// A port without TCP segmentation is also what makes veth offer its frames to
+// the host's GRO.
+func (h *Host) setOffloads(ctx context.Context) error {
+	cutAtPort := h.room.config.Frames == NICLike || h.faults.loss.ppm > 0
+	join := onOff(h.room.config.Frames == NICLike)
+	if _, err := h.ns.run(ctx, "", "ethtool", "-K", hostLink, "tx-udp-segmentation", onOff(!h.cutAtHost()),
+		"tso", onOff(!h.cutAtHost()), "gro", join); err != nil {
+		return err
+	}
+	_, err := h.room.bridge.run(ctx, "", "ethtool", "-K", h.port, "tx-udp-segmentation", onOff(!cutAtPort),
+		"tso", onOff(!cutAtPort), "gro", "off")
+	return err
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// The counters of a port, by the fault that counts there.
+const (
+	counterLost      = "lost"
+	counterUplink    = "uplink"
+	counterPruned    = "pruned"
+	counterSwallowed = "swallowed"
+)
+
+// setRules replaces the host's rules in one transaction. A chain stands only
+// while it has rules, so that a cable without faults costs nothing.
+func (h *Host) setRules(ctx context.Context) error {
+	var up, down, host []string
+	f := h.faults
+	if f.blackhole {
+		drop := fmt.Sprintf("counter name %s_%s drop", counterSwallowed, h.port)
+		up, down = append(up, drop), append(down, drop)
+	}
+	if f.pruned {
+		up = append(up, fmt.Sprintf("ip protocol igmp counter name %s_%s drop", counterPruned, h.port))
+	}
+	if f.uplink.ppm > 0 {
+		up = append(up, "ip protocol igmp accept",
+			fmt.Sprintf("meta protocol ip %s counter name %s_%s drop", f.uplink.match(), counterUplink, h.port))
+	}
+	if f.loss.ppm > 0 {
+		rules := []string{
+			"ip protocol igmp accept",
+			fmt.Sprintf("meta protocol ip %s counter name %s_%s drop", f.loss.match(), counterLost, h.port),
+		}
+		if h.room.config.Frames == NICLike {
+			down = append(down, rules...)
+		} else {
+			host = rules
+		}
+	}
+	script := h.counters(counterUplink, counterPruned, counterSwallowed, counterLost) +
+		chain("up_"+h.port, "ingress", h.port, up) + chain("down_"+h.port, "egress", h.port, down)
+	if _, err := h.room.bridge.run(ctx, script, "nft", "-f", "-"); err != nil {
+		return err
+	}
+	if h.room.config.Frames == NICLike {
+		return nil
+	}
+	_, err := h.ns.run(ctx, h.counters(counterLost)+chain("down_"+h.port, "ingress", hostLink, host), "nft", "-f", "-")
+	return err
+}
+
+// counters declares counters; those that are there keep their values.
+func (h *Host) counters(names ...string) string {
+	script := "add table netdev room\n"
+	for _, name := range names {
+		script += fmt.Sprintf("add counter netdev room %s_%s\n", name, h.port)
+	}
+	return script
+}
+
+// chain is the script that replaces a chain, or removes it without rules.
+func chain(name, hook, device string, rules []string) string {
+	declare := fmt.Sprintf("add chain netdev room %s { type filter hook %s device %s priority 0; }\n", name, hook, device)
+	script := declare + fmt.Sprintf("delete chain netdev room %s\n", name)
+	if len(rules) == 0 {
+		return script
+	}
+	var b strings.Builder
+	b.WriteString(script + declare)
+	for _, rule := range rules {
+		fmt.Fprintf(&b, "add rule netdev room %s %s\n", name, rule)
+	}
+	return b.String()
+}

@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// commandScript gives a command the /sys of its namespace (interface speeds
+// are read there), marks it with its room's owner, and becomes it.
+const commandScript = `mount -t sysfs sysfs /sys 2>/dev/null
+` + ownerVariable + `=$1; export ` + ownerVariable + `; shift
+exec "$@"`
+
+// killDelay is how long Wait of a killed command waits for its output to end.
+const killDelay = 2 * time.Second
+
+// Host is the server or a client of a room.
+type Host struct {
+	room *Room
+	name string // server, pc01, pc02 …
+	addr netip.Addr
+	ns   *namespace
+	port string // its port's interface in the switch's namespace
+
+	faults faults // guarded by room.control
+	cable  cable  // guarded by room.control
+}
+
+func newHost(r *Room, i int) (*Host, error) {
+	n, err := newNamespace()
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{room: r, ns: n, port: fmt.Sprintf("port%02d", i), name: "server", addr: netip.AddrFrom4([4]byte{10, 77, 0, 1})}
+	if i > 0 {
+		h.name = fmt.Sprintf("pc%02d", i)
+		h.addr = netip.AddrFrom4([4]byte{10, 77, 0, byte(10 + i)})
+	}
+	return h, nil
+}
+
+// build configures the host's end of the cable.
+func (h *Host) build(ctx context.Context) error {
+	batch := fmt.Sprintf("link set lo up\nlink set %[1]s up\naddr add %[2]s/24 brd + dev %[1]s\nroute add default via %[3]s\n",
+		hostLink, h.addr, gateway)
+	if _, err := h.ns.run(ctx, batch, "ip", "-batch", "-"); err != nil {
+		return err
+	}
+	if err := h.setOffloads(ctx); err != nil {
+		return err
+	}
+	return h.plugQueues(ctx, rate{})
+}
+
+// Name returns server, pc01, pc02 and so on.
+func (h *Host) Name() string { return h.name }
+
+// Addr returns the host's address.
+func (h *Host) Addr() netip.Addr { return h.addr }
+
+// Interface returns the name of the host's network interface.
+func (h *Host) Interface() string { return hostLink }
+
+// Namespace returns a path that names the host's namespace as long as the room
+// stands, for nsenter --net and systemd-nspawn --network-namespace-path.
+func (h *Host) Namespace() string { return h.ns.path() }
+
+// Command returns a command that runs on the host, with the file system of the
+// machine. It is a process group of its own: when ctx ends, the program and
+// what it started are killed. A signal to its Process reaches the program
+// itself. A name that isn't found makes it exit with status 127.
+func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	wrapped := append([]string{
+		"--net=" + h.ns.path(), "--",
+		"unshare", "--mount", "--propagation", "slave", "--",
+		"sh", "-c", commandScript, "sh", h.room.owner, name,
+	}, args...)
+	cmd := exec.CommandContext(ctx, "nsenter", wrapped...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = killDelay
+	return cmd
+}
+
+// Run runs a command on the host to its end and returns its standard output.
+// The error of a command that fails ends in what it wrote to standard error.
+func (h *Host) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	cmd := h.Command(ctx, name, args...)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("run %s on %s: %w: %s", name, h.name, err, strings.TrimSpace(stderr.String()))
+	}
+	return []byte(stdout.String()), err
+}
+
+// Do runs fn on a thread inside the host's namespace and returns its error.
+// Sockets that fn opens belong to the host for good and may be used anywhere;
+// goroutines that fn starts run outside.
+func (h *Host) Do(fn func() error) error { return h.ns.do(fn) }

@@ -1,0 +1,206 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Frames says how a sender's offloaded 64 KB frames travel. Compare figures
+// only within one of the two.
+type Frames uint8
+
+const (
+	// NICLike cuts every frame to the MTU as it leaves its sender, as a network
+	// card does, and lets the receiver's kernel join packets again (GRO).
+	NICLike Frames = iota
+	// FramesWhole lets offloaded frames pass the cables uncut, except on the
+	// cable of a host with loss. It is kind to programs that use UDP_SEGMENT
+	// and to TCP: no wire has such frames.
+	FramesWhole
+)
+
+// MaxClients bounds a room: the addresses of 10.77.0.0/24 from .11 to .250.
+const MaxClients = 240
+
+const (
+	defaultMTU = 1500 // bytes of IP, as on Ethernet
+	hostLink   = "eth0"
+	bridgeLink = "br0"
+	// buildTime bounds New: the largest room takes a few seconds, and a switch
+	// that doesn't snoop by then never will.
+	buildTime = time.Minute
+)
+
+// gateway is the switch's own address: the querier's and the default route of
+// every host. It forwards nothing.
+var gateway = netip.AddrFrom4([4]byte{10, 77, 0, 254})
+
+// Config describes a room.
+type Config struct {
+	Clients int    // how many clients, 1 to MaxClients
+	Frames  Frames // default NICLike
+	MTU     int    // of every cable, bytes of IP; 0 means 1500
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Clients < 1 || c.Clients > MaxClients:
+		return fmt.Errorf("build room: %d clients: want 1 to %d", c.Clients, MaxClients)
+	case c.Frames != NICLike && c.Frames != FramesWhole:
+		return fmt.Errorf("build room: unknown frames mode %d", c.Frames)
+	case c.MTU != 0 && (c.MTU < 576 || c.MTU > 65535):
+		return fmt.Errorf("build room: MTU %d: want 576 to 65535", c.MTU)
+	}
+	return nil
+}
+
+// Room is a server and its clients on one switch. Its methods, and those of
+// its hosts, may be called from several goroutines.
+type Room struct {
+	config  Config
+	owner   string
+	bridge  *namespace
+	hosts   []*Host // the server first
+	reaper  *reaper
+	control sync.Mutex // one change to switch and cables at a time
+	close   func() error
+}
+
+// New builds a room and returns it once the switch snoops: from then on a group
+// reaches its members only. The caller closes it. ctx bounds the building, which
+// ends after a minute at the latest.
+func New(ctx context.Context, config Config) (*Room, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	if err := Supported(); err != nil {
+		return nil, err
+	}
+	if config.MTU == 0 {
+		config.MTU = defaultMTU
+	}
+	if err := sweep(); err != nil {
+		return nil, fmt.Errorf("build room: %w", err)
+	}
+	marker, err := owner()
+	if err != nil {
+		return nil, fmt.Errorf("build room: %w", err)
+	}
+	r := &Room{config: config, owner: marker}
+	r.close = sync.OnceValue(r.tearDown)
+	ctx, cancel := context.WithTimeout(ctx, buildTime)
+	defer cancel()
+	if err := r.build(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("build room: %w", err), r.Close())
+	}
+	return r, nil
+}
+
+// Close ends every process in the room and removes it. It may be called more
+// than once.
+func (r *Room) Close() error { return r.close() }
+
+func (r *Room) tearDown() error {
+	var err error
+	if r.reaper != nil {
+		err = r.reaper.reap()
+	}
+	for _, n := range r.namespaces() {
+		err = errors.Join(err, n.file.Close())
+	}
+	return err
+}
+
+// Server returns the server's host.
+func (r *Room) Server() *Host { return r.hosts[0] }
+
+// Client returns client i; the first is 0, its name is pc01.
+func (r *Room) Client(i int) *Host { return r.hosts[1+i] }
+
+// Clients returns all clients in order.
+func (r *Room) Clients() []*Host { return slices.Clone(r.hosts[1:]) }
+
+// Switch returns a path that names the switch's namespace, for nsenter --net.
+func (r *Room) Switch() string { return r.bridge.path() }
+
+func (r *Room) namespaces() []*namespace {
+	var all []*namespace
+	if r.bridge != nil {
+		all = append(all, r.bridge)
+	}
+	for _, h := range r.hosts {
+		all = append(all, h.ns)
+	}
+	return all
+}
+
+func (r *Room) build(ctx context.Context) (err error) {
+	if r.bridge, err = newNamespace(); err != nil {
+		return err
+	}
+	for i := range r.config.Clients + 1 {
+		h, err := newHost(r, i)
+		if err != nil {
+			return err
+		}
+		r.hosts = append(r.hosts, h)
+	}
+	if r.reaper, err = startReaper(r.namespaces()); err != nil {
+		return err
+	}
+	for _, n := range r.namespaces() {
+		if err := n.silence(); err != nil {
+			return err
+		}
+	}
+	if err := r.buildSwitch(ctx); err != nil {
+		return err
+	}
+	for _, h := range r.hosts {
+		if err := h.build(ctx); err != nil {
+			return fmt.Errorf("%s: %w", h.name, err)
+		}
+	}
+	return r.WaitSnooping(ctx)
+}
+
+// buildSwitch makes the bridge, a port for each host and the cables. An
+// elected querier makes the bridge snoop, and it elects itself a query response
+// interval after it was told to be one: 0.1 s here (units of 10 ms) instead of
+// the default 10 s. The interval must be set before, in a command of its own.
+func (r *Room) buildSwitch(ctx context.Context) error {
+	var batch strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&batch, format+"\n", args...) }
+	line("link set lo up")
+	line("link add %s mtu %d type bridge mcast_snooping 1 mcast_igmp_version 3 mcast_query_use_ifaddr 1"+
+		" mcast_query_response_interval 10", bridgeLink, r.config.MTU)
+	line("addr add %s/24 dev %s", gateway, bridgeLink)
+	for _, h := range r.hosts {
+		line("link add %s mtu %d type veth peer name %s mtu %d netns %s", h.port, r.config.MTU, hostLink, r.config.MTU, h.ns.path())
+		line("link set %s master %s up", h.port, bridgeLink)
+	}
+	line("link set %s up", bridgeLink)
+	line("link set %s type bridge mcast_querier 1", bridgeLink)
+	_, err := r.bridge.run(ctx, batch.String(), "ip", "-batch", "-")
+	return err
+}
+
+// silence turns off IPv6, whose chatter would stand in every count.
+func (n *namespace) silence() error {
+	return n.do(func() error {
+		for _, which := range []string{"all", "default"} {
+			name := "/proc/sys/net/ipv6/conf/" + which + "/disable_ipv6"
+			if err := os.WriteFile(name, []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("turn off IPv6: %w", err)
+			}
+		}
+		return nil
+	})
+}
