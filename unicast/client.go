@@ -100,7 +100,7 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	conn := tls.Client(raw, c.config.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		if _, network := errors.AsType[net.Error](err); network && !alerted(err) ||
+		if _, network := errors.AsType[net.Error](err); network ||
 			errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || ctx.Err() != nil {
 			return nil, err
 		}
@@ -110,7 +110,8 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 }
 
 // alerted reports whether the other end said why it ends the connection (crypto/tls
-// names such errors so). In TLS 1.3 a client hears so only with its first read.
+// names such errors so), which it does during the handshake or, in TLS 1.3, only at
+// the first read after it.
 func alerted(err error) bool {
 	op, is := errors.AsType[*net.OpError](err)
 	return is && op.Op == "remote error"

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -135,6 +136,11 @@ func TestClientTrust(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	ancient := newOdd(t, 10, func(*odd, int, http.ResponseWriter, *http.Request) {}, tls.VersionTLS12)
+	c := newFetcher(t, ClientConfig{Address: ancient.addr, TLS: ancient.tls, Digest: ancient.digest, Size: 10, Attempts: 50})
+	if _, err := gather(t, c, 0, 1); !errors.As(err, new(*TrustError)) {
+		t.Errorf("a server without TLS 1.3: %v", err)
+	}
 	old := h.client.Clone()
 	old.MaxVersion = tls.VersionTLS12
 	conn, err := tls.Dial("tcp", h.addr, old)
@@ -153,7 +159,7 @@ type odd struct {
 	ranges []string // asked for
 }
 
-func newOdd(t *testing.T, size int, answer func(o *odd, attempt int, w http.ResponseWriter, r *http.Request)) *odd {
+func newOdd(t *testing.T, size int, answer func(o *odd, attempt int, w http.ResponseWriter, r *http.Request), maxTLS ...uint16) *odd {
 	t.Helper()
 	p := newPKI(t)
 	o := &odd{book: (&shelf{packages: map[crypto.Hash]*book{}}).add("odd@1", size), tls: p.client}
@@ -165,6 +171,9 @@ func newOdd(t *testing.T, size int, answer func(o *odd, attempt int, w http.Resp
 		answer(o, attempt, w, r)
 	}))
 	s.TLS = p.server
+	for _, s.TLS.MaxVersion = range maxTLS {
+	}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	o.addr = s.Listener.Addr().String()
@@ -312,6 +321,28 @@ func TestClientResumes(t *testing.T) {
 	}
 	if len(o.ranges) < 4 {
 		t.Errorf("only %d requests", len(o.ranges))
+	}
+}
+
+// A slow disk isn't a slow server: the time that deliver takes doesn't count.
+func TestClientSlowDisk(t *testing.T) {
+	o := newOdd(t, bigSize, func(o *odd, _ int, w http.ResponseWriter, r *http.Request) {
+		o.head(w, r)
+		from, to := asked(r)
+		_, _ = w.Write(o.data[from:to])
+	})
+	const stall = 700 * time.Millisecond
+	client := newFetcher(t, ClientConfig{Address: o.addr, TLS: o.tls, Digest: o.digest, Size: o.Size(), Stall: stall})
+	var got []byte
+	err := client.Fetch(t.Context(), 0, crypto.BlockCount(bigSize), func(block int, data []byte) error {
+		if block == 3 {
+			time.Sleep(stall + 300*time.Millisecond)
+		}
+		got = append(got, data...)
+		return nil
+	})
+	if err != nil || !bytes.Equal(got, o.data) || len(o.ranges) != 1 {
+		t.Errorf("%d bytes in %d requests, %v", len(got), len(o.ranges), err)
 	}
 }
 

@@ -236,7 +236,7 @@ func stuck(t *testing.T, h *house, b *book, token Token) *http.Response {
 }
 
 // bigSize is more than socket buffers take.
-const bigSize = 24 << 20
+const bigSize = 16 << 20
 
 // ended waits for a stuck transfer to end and reads what came of it.
 func ended(t *testing.T, b *book, response *http.Response) {

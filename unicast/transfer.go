@@ -77,10 +77,7 @@ func (s *Server) transfer(w http.ResponseWriter, r *http.Request, req request) {
 	h.Set("Cache-Control", "private")
 	h.Set("ETag", `"`+req.digest.String()+`"`)
 	http.ServeContent(t, r, "", time.Time{}, body)
-	s.count(t.result())
-	if errors.Is(t.err, errSource) {
-		panic(http.ErrAbortHandler) // net/http's way to break the connection
-	}
+	s.count(t.result()) // where the body is short, net/http breaks the connection
 }
 
 // begin takes a slot for a transfer, and ends an older one of the same token:
