@@ -1,0 +1,197 @@
+package metrics
+
+import (
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wimcast/multicast/wire"
+	"wimcast/session"
+)
+
+// collector asks the sources at scrape time.
+type collector struct {
+	sources Sources
+	descs   map[string]*prometheus.Desc
+}
+
+// Every metric's name, labels and help. Names are OPERATING's, settled once.
+var help = []struct {
+	name, help string
+	labels     []string
+}{
+	{"build_info", "Version of the daemon; always 1.", []string{"version"}},
+	{"session_info", "A session; always 1.", []string{"session", "package", "deployment", "mode"}},
+	{"session_clients", "Clients of a session by state.", []string{"session", "state"}},
+	{"session_progress_ratio", "Share of the image that clients have proven, 0 to 1.", []string{"session", "stat"}},
+	{"session_rate_target_bytes_per_second", "What the session's rate law decided, UDP payload.", []string{"session"}},
+	{"session_rate_limit_reason", "1 for what limits the session's rate now.", []string{"session", "reason"}},
+	{"session_last_progress_timestamp_seconds", "When a client last proved a block.", []string{"session"}},
+	{"sent_bytes_total", "UDP payload sent to groups.", []string{"package", "kind"}},
+	{"sent_packets_total", "Packets sent to groups.", []string{"package", "kind"}},
+	{"client_proven_bytes_total", "Bytes of images that ended clients proved, by the path they came on.", []string{"package", "path"}},
+	{"nacks_total", "NACKs by what became of them.", []string{"package", "result"}},
+	{"client_lost_packets_total", "Packets that clients lost, by where.", []string{"package", "cause"}},
+	{"client_results_total", "Clients that ended, by result and path.", []string{"package", "result", "path"}},
+	{"unicast_fallbacks_total", "Clients that went unicast, by reason.", []string{"package", "reason"}},
+	{"unicast_clients", "Clients on unicast.", []string{"state"}},
+	{"unicast_sent_bytes_total", "Bytes sent by unicast.", []string{"package"}},
+	{"blocks_rejected_total", "Blocks that failed their hash at clients.", []string{"package"}},
+	{"group_rejoins_total", "Times that clients left a silent group and joined again.", []string{"package"}},
+	{"handshakes_total", "Handshakes of the control channel by result.", []string{"channel", "result"}},
+	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
+	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
+	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},
+	{"library_packages", "Packages by state.", []string{"state"}},
+	{"library_free_bytes", "Bytes free where the library lies.", nil},
+}
+
+// counters are the names among help that only grow.
+func isCounter(name string) bool {
+	const suffix = "_total"
+	return len(name) > len(suffix) && name[len(name)-len(suffix):] == suffix
+}
+
+func newCollector(sources Sources) *collector {
+	c := &collector{sources: sources, descs: map[string]*prometheus.Desc{}}
+	for _, m := range help {
+		c.descs[m.name] = prometheus.NewDesc("wimcast_"+m.name, m.help, m.labels, nil)
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	put := func(name string, value float64, labels ...string) {
+		kind := prometheus.GaugeValue
+		if isCounter(name) {
+			kind = prometheus.CounterValue
+		}
+		out <- prometheus.MustNewConstMetric(c.descs[name], kind, value, labels...)
+	}
+	put("build_info", 1, c.sources.Version)
+	if c.sources.Sessions != nil {
+		running, ended := c.sources.Sessions()
+		for i := range running {
+			collectSession(put, &running[i])
+		}
+		for i := range ended {
+			if time.Since(ended[i].Ended) < endedStay {
+				collectSession(put, &ended[i])
+			}
+		}
+	}
+	if c.sources.Totals != nil {
+		packages, dropped := c.sources.Totals()
+		for name, t := range packages {
+			collectPackage(put, name, &t)
+		}
+		for reason, n := range dropped {
+			put("dropped_packets_total", float64(n), reason)
+		}
+	}
+	if c.sources.Handshakes != nil {
+		for result, n := range c.sources.Handshakes() {
+			put("handshakes_total", float64(n), "control", result)
+		}
+	}
+	if c.sources.Unicast != nil {
+		active, queued, sent := c.sources.Unicast()
+		put("unicast_clients", float64(active), "active")
+		put("unicast_clients", float64(queued), "queued")
+		for name, n := range sent {
+			put("unicast_sent_bytes_total", float64(n), name)
+		}
+	}
+	if c.sources.Library != nil {
+		states, free := c.sources.Library()
+		for state, n := range states {
+			put("library_packages", float64(n), state)
+		}
+		put("library_free_bytes", float64(free))
+	}
+	if c.sources.Expiries != nil {
+		for who, at := range c.sources.Expiries() {
+			put("credential_expiry_timestamp_seconds", float64(at.Unix()), who[0], who[1])
+		}
+	}
+	if c.sources.SendErrors != nil {
+		for where, n := range c.sources.SendErrors() {
+			put("send_errors_total", float64(n), where[0], where[1])
+		}
+	}
+}
+
+type putter func(name string, value float64, labels ...string)
+
+func collectSession(put putter, s *session.SessionInfo) {
+	put("session_info", 1, s.ID, s.Package, "", s.Mode.String())
+	byState := map[session.ClientState]int{}
+	var progress []float64
+	for _, c := range s.Clients {
+		byState[c.State]++
+		switch c.State {
+		case session.ClientReceiving, session.ClientUnicast, session.ClientProven:
+			progress = append(progress, c.Progress)
+		}
+	}
+	for _, state := range []session.ClientState{
+		session.ClientWaiting, session.ClientReceiving, session.ClientUnicast, session.ClientProven, session.ClientFailed,
+	} {
+		put("session_clients", float64(byState[state]), s.ID, string(state))
+	}
+	if len(progress) > 0 {
+		slices.Sort(progress)
+		put("session_progress_ratio", progress[0], s.ID, "min")
+		put("session_progress_ratio", progress[len(progress)/2], s.ID, "median")
+		put("session_progress_ratio", progress[len(progress)-1], s.ID, "max")
+	}
+	put("session_rate_target_bytes_per_second", s.Rate, s.ID)
+	for _, reason := range session.RateReasons {
+		value := 0.0
+		if reason == s.RateReason && s.State == wire.Casting {
+			value = 1
+		}
+		put("session_rate_limit_reason", value, s.ID, string(reason))
+	}
+	put("session_last_progress_timestamp_seconds", float64(s.Progress.UnixMilli())/1000, s.ID)
+}
+
+func collectPackage(put putter, name string, t *session.PackageTotals) {
+	for _, kind := range []struct {
+		kind           string
+		packets, bytes uint64
+	}{
+		{"source", t.Sent.SourcePackets, t.Sent.SourceBytes},
+		{"parity", t.Sent.ParityPackets, t.Sent.ParityBytes},
+		{"manifest", t.Sent.ManifestPackets, t.Sent.ManifestBytes},
+		{"control", t.Sent.ControlPackets, t.Sent.ControlBytes},
+	} {
+		put("sent_packets_total", float64(kind.packets), name, kind.kind)
+		put("sent_bytes_total", float64(kind.bytes), name, kind.kind)
+	}
+	put("client_proven_bytes_total", float64(t.ProvenMulticast), name, "multicast")
+	put("client_proven_bytes_total", float64(t.ProvenUnicast), name, "unicast")
+	put("nacks_total", float64(t.NACKs.Served), name, "served")
+	put("nacks_total", float64(t.NACKs.Merged), name, "merged")
+	put("nacks_total", float64(t.NACKs.Limited), name, "limited")
+	put("client_lost_packets_total", float64(t.LostNetwork), name, "network")
+	put("client_lost_packets_total", float64(t.LostReceiveBuffer), name, "receive_buffer")
+	put("client_lost_packets_total", float64(t.LostDisk), name, "disk")
+	for result, n := range t.Results {
+		put("client_results_total", float64(n), name, result[0], result[1])
+	}
+	for reason, n := range t.Fallbacks {
+		put("unicast_fallbacks_total", float64(n), name, reason)
+	}
+	put("blocks_rejected_total", float64(t.Rejected), name)
+	put("group_rejoins_total", float64(t.Rejoins), name)
+}

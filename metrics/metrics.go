@@ -1,0 +1,84 @@
+// Package metrics turns snapshots of the daemon into Prometheus metrics. It is
+// the one importer of client_golang. Nothing is counted here but what has no
+// snapshot (durations and loss of clients that ended): collectors ask at scrape time, on a
+// registry of their own. docs/metrics.md lists every name; a test holds it
+// against a live scrape.
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"wimcast/session"
+)
+
+// endedStay is how long an ended session's gauges stay: long enough to be scraped.
+const endedStay = 10 * time.Minute
+
+// Sources are where the numbers come from. Each function is called at scrape
+// time, from any goroutine; nil ones are left out.
+type Sources struct {
+	Version  string
+	Sessions func() (running, ended []session.SessionInfo)
+	Totals   func() (packages map[string]session.PackageTotals, dropped map[string]uint64)
+	// Handshakes counts control-channel handshakes by result.
+	Handshakes func() map[string]uint64
+	// Unicast returns clients on unicast and waiting for it, and bytes sent by package.
+	Unicast func() (active, queued int, sent map[string]uint64)
+	// Library returns packages by state, and the bytes free.
+	Library func() (states map[string]int, free uint64)
+	// Expiries returns when credentials end, by kind and name.
+	Expiries func() map[[2]string]time.Time
+	// SendErrors counts failed sends by interface and reason.
+	SendErrors func() map[[2]string]uint64
+}
+
+// Metrics is the registry with its collectors. It is an Observer of a
+// session.Server. Safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+	loss     *prometheus.HistogramVec
+	phase    *prometheus.HistogramVec
+}
+
+var _ session.Observer = (*Metrics)(nil)
+
+// New returns the daemon's metrics.
+func New(sources Sources) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		loss: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "wimcast_client_loss_ratio", Help: "Share of packets that a client lost over its whole session, 0 to 1.",
+			Buckets: []float64{0, 0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1},
+		}, []string{"package"}),
+		phase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "wimcast_client_phase_duration_seconds", Help: "Time that a client spent in a phase.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 13),
+		}, []string{"package", "phase"}),
+	}
+	m.registry.MustRegister(m.loss, m.phase, newCollector(sources), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// ClientEnded implements session.Observer.
+func (m *Metrics) ClientEnded(s session.SessionInfo, c session.ClientInfo) {
+	if packets := c.Opened + c.Lost; packets > 0 {
+		m.loss.WithLabelValues(s.Package).Observe(float64(c.Lost) / float64(packets))
+	}
+	if c.State == session.ClientProven {
+		m.phase.WithLabelValues(s.Package, "receive").Observe(c.Ended.Sub(c.Joined).Seconds())
+	}
+}
+
+// SessionEnded implements session.Observer.
+func (m *Metrics) SessionEnded(session.SessionInfo) {}

@@ -1,0 +1,113 @@
+package session
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"wimcast/multicast/wire"
+)
+
+// asker decides when a client asks for what it lacks (section 5). It is pure but
+// for its random source.
+type asker struct {
+	grtt    time.Duration
+	clients int
+
+	roundAt time.Time // no NACK before
+	fireAt  time.Time // the back-off that is running, zero for none
+
+	pass     uint32 // the newest pass end told by status
+	answered uint32 // the newest that was answered
+
+	parts   []*wire.Need // not heard yet
+	partsAt time.Time    // when they are sent next
+	tries   int
+}
+
+func (a *asker) round() time.Duration { return max(20*time.Millisecond, 4*a.grtt) }
+
+// hold is how long a block isn't asked for again after a NACK of one's own.
+func (a *asker) hold() time.Duration { return max(100*time.Millisecond, 4*a.grtt) }
+
+// candidates lists open blocks that a NACK may name now: their turn has ended, a
+// hold-off ago, and nothing holds them back. The oldest first.
+func (a *asker) candidates(now time.Time, open map[int]*openBlock, highest uint64, passEnded bool) []*openBlock {
+	var out []*openBlock
+	for _, b := range open {
+		n := b.lacking()
+		if n <= 0 || n > b.k/2 || now.Before(b.held) || now.Sub(b.seen) < a.grtt {
+			continue
+		}
+		if highest <= b.end && !passEnded {
+			continue
+		}
+		out = append(out, b)
+	}
+	slices.SortFunc(out, func(a, b *openBlock) int {
+		return cmp.Or(a.first.Compare(b.first), cmp.Compare(a.block, b.block))
+	})
+	return out[:min(len(out), wire.MaxNACKBlocks)]
+}
+
+// nack returns the NACK that is due, if any.
+func (a *asker) nack(now time.Time, random *rand.Rand, open map[int]*openBlock, highest uint64, passEnded bool) []wire.Lack {
+	if now.Before(a.roundAt) {
+		return nil
+	}
+	candidates := a.candidates(now, open, highest, passEnded)
+	if len(candidates) == 0 {
+		a.fireAt = time.Time{}
+		return nil
+	}
+	if a.fireAt.IsZero() {
+		a.fireAt = now.Add(backoff(random, a.grtt, a.clients))
+	}
+	if now.Before(a.fireAt) {
+		return nil
+	}
+	a.fireAt, a.roundAt = time.Time{}, now.Add(a.round())
+	lacks := make([]wire.Lack, len(candidates))
+	for i, b := range candidates {
+		lacks[i] = wire.Lack{Block: uint32(b.block), Symbols: uint8(b.lacking())}
+		b.held = now.Add(a.hold())
+	}
+	return lacks
+}
+
+// promise holds back what the server has promised already.
+func (a *asker) promise(now time.Time, promises []wire.Promise, open map[int]*openBlock) {
+	for _, p := range promises {
+		if b := open[int(p.Block)]; b != nil && int(p.Symbols) >= b.lacking() {
+			if until := now.Add(2 * a.grtt); until.After(b.held) {
+				b.held = until
+			}
+		}
+	}
+}
+
+// tell starts telling need for a pass: at join (0) or at a pass end; highest is the
+// newest packet number seen.
+func (a *asker) tell(client, pass uint32, highest uint64, lacks *bitset) {
+	a.answered = pass
+	a.parts, a.tries, a.partsAt = nil, 0, time.Time{}
+	if lacks.count > 0 || pass == 0 {
+		a.parts = wire.SplitNeed(client, pass, highest, lacks.runs())
+	}
+}
+
+// heard notes that a part arrived.
+func (a *asker) heard(m *wire.NeedHeard) {
+	a.parts = slices.DeleteFunc(a.parts, func(p *wire.Need) bool { return p.Pass == m.Pass && p.Part == m.Part })
+}
+
+// due returns the parts of need to send now: the first few that haven't been heard.
+func (a *asker) due(now time.Time) []*wire.Need {
+	if len(a.parts) == 0 || now.Before(a.partsAt) {
+		return nil
+	}
+	a.partsAt = now.Add(retry(a.tries))
+	a.tries++
+	return a.parts[:min(len(a.parts), 16)]
+}

@@ -1,0 +1,147 @@
+package session
+
+import (
+	"time"
+
+	"wimcast/multicast/wire"
+)
+
+// debtMemory is how long the server remembers what it sent, so that a NACK can be
+// set off against symbols that its client hadn't seen yet (section 5).
+const debtMemory = 10 * time.Second
+
+// debtBook holds what the server owes: for each block the largest of what NACKs
+// ask for, less what was sent since. It is a pure data structure.
+type debtBook struct {
+	owed  map[uint32]*debt
+	queue []uint32 // the keys of owed, the oldest first
+	sent  map[uint32][]sentRun
+	log   []sentAt // what to forget when
+}
+
+type debt struct {
+	symbols int    // 0 once paid, until the queue comes to it
+	asker   uint32 // client number of the first who asked
+	alone   bool   // nobody else has asked
+	since   time.Time
+}
+
+// sentRun is a run of symbols of one block with successive packet numbers.
+type sentRun struct {
+	first uint64
+	n     int
+}
+
+type sentAt struct {
+	block uint32
+	at    time.Time
+}
+
+func newDebtBook() *debtBook {
+	return &debtBook{owed: map[uint32]*debt{}, sent: map[uint32][]sentRun{}}
+}
+
+// ask notes that a client lacks n symbols of a block, having seen packet numbers
+// up to highest, and reports whether that added to what is owed.
+func (d *debtBook) ask(now time.Time, client, block uint32, n int, highest uint64) bool {
+	n -= d.sentAbove(block, highest)
+	entry := d.owed[block]
+	if entry == nil {
+		if n <= 0 {
+			return false
+		}
+		entry = new(debt)
+		d.owed[block] = entry
+		d.queue = append(d.queue, block)
+	}
+	if n <= 0 {
+		return false
+	}
+	if entry.symbols == 0 {
+		*entry = debt{symbols: n, asker: client, alone: true, since: now}
+		return true
+	}
+	if entry.asker != client {
+		entry.alone = false
+	}
+	if n > entry.symbols {
+		entry.symbols = n
+		return true
+	}
+	return false
+}
+
+// sentAbove counts the symbols of a block sent with packet numbers above h.
+func (d *debtBook) sentAbove(block uint32, h uint64) int {
+	total := 0
+	for _, run := range d.sent[block] {
+		switch {
+		case run.first > h:
+			total += run.n
+		case run.first+uint64(run.n)-1 > h:
+			total += int(run.first + uint64(run.n) - 1 - h)
+		}
+	}
+	return total
+}
+
+// paid notes that n symbols of a block went out from packet number first on.
+func (d *debtBook) paid(now time.Time, block uint32, first uint64, n int) {
+	runs := d.sent[block]
+	if last := len(runs) - 1; last >= 0 && runs[last].first+uint64(runs[last].n) == first {
+		runs[last].n += n
+	} else {
+		d.sent[block] = append(runs, sentRun{first: first, n: n})
+		d.log = append(d.log, sentAt{block: block, at: now})
+	}
+	if entry := d.owed[block]; entry != nil {
+		entry.symbols = max(0, entry.symbols-n)
+	}
+}
+
+// drop forgets what is owed of a block.
+func (d *debtBook) drop(block uint32) {
+	if entry := d.owed[block]; entry != nil {
+		entry.symbols = 0
+	}
+}
+
+// next returns the oldest debt, or nil.
+func (d *debtBook) next() (uint32, *debt) {
+	for len(d.queue) > 0 {
+		if entry := d.owed[d.queue[0]]; entry.symbols > 0 {
+			return d.queue[0], entry
+		}
+		delete(d.owed, d.queue[0])
+		d.queue = d.queue[1:]
+	}
+	d.queue = nil // lets go of the array
+	return 0, nil
+}
+
+// promises returns up to limit debts, the oldest first.
+func (d *debtBook) promises(limit int) []wire.Promise {
+	var out []wire.Promise
+	for _, block := range d.queue {
+		if len(out) == limit {
+			break
+		}
+		if entry := d.owed[block]; entry.symbols > 0 {
+			out = append(out, wire.Promise{Block: block, Symbols: uint8(min(entry.symbols, 255))})
+		}
+	}
+	return out
+}
+
+// forget drops the record of what was sent more than debtMemory ago.
+func (d *debtBook) forget(now time.Time) {
+	for len(d.log) > 0 && now.Sub(d.log[0].at) > debtMemory {
+		block := d.log[0].block
+		if runs := d.sent[block]; len(runs) <= 1 {
+			delete(d.sent, block)
+		} else {
+			d.sent[block] = runs[1:]
+		}
+		d.log = d.log[1:]
+	}
+}

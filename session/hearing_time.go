@@ -1,0 +1,230 @@
+package session
+
+import (
+	"fmt"
+	"time"
+
+	"wimcast/crypto"
+	"wimcast/multicast/wire"
+)
+
+// tick does what time brings at a client. It reports true when all is done.
+func (h *hearing) tick(now time.Time) (over bool, err error) {
+	h.publish(now)
+	if h.done != nil {
+		return h.tickDone(now), nil
+	}
+	if err := h.tickServer(now); err != nil {
+		return false, err
+	}
+	if h.image.done() && !h.finishing && len(h.image.ready) == 0 {
+		h.finishing = true
+		h.image.ready = append(h.image.ready, job{kind: jobFinish})
+		return false, nil
+	}
+	h.tickRoots(now)
+	h.tickCheckpoint(now)
+	h.tickReport(now)
+	if h.unicast == nil {
+		h.tickAsk(now)
+	}
+	if err := h.tickSilence(now); err != nil {
+		return false, err
+	}
+	h.tickUnicast(now)
+	return false, h.fatal
+}
+
+// tickDone repeats Done until it was heard.
+func (h *hearing) tickDone(now time.Time) bool {
+	if h.doneTry >= doneTries || now.Sub(h.channel.heard) > serverGone {
+		return true
+	}
+	if !now.Before(h.doneAt) {
+		h.sendDone(wire.Proven, "")
+		h.doneAt = now.Add(retry(h.doneTry))
+		h.doneTry++
+	}
+	return false
+}
+
+// tickServer notices that the server has gone: neither control channel nor group say anything.
+func (h *hearing) tickServer(now time.Time) error {
+	if h.channel.heard.IsZero() {
+		return again("the session ended before this client was done")
+	}
+	if now.Sub(h.channel.heard) > serverGone && now.Sub(h.heardAt) > serverGone {
+		return again("the distribution point has been silent for %v", serverGone)
+	}
+	return nil
+}
+
+func (h *hearing) tickRoots(now time.Time) {
+	s := h.image
+	if s.rootsWhole || now.Before(h.rootsAt) {
+		return
+	}
+	h.channel.send(&wire.RootsWanted{Client: h.welcome.Client, First: uint32(len(s.roots))})
+	h.rootsAt = now.Add(retry(h.rootsTry))
+	h.rootsTry++
+}
+
+// tickCheckpoint makes durable what is there, now and then.
+func (h *hearing) tickCheckpoint(now time.Time) {
+	s := h.image
+	if h.checkpoint || h.bytesSince == 0 || h.finishing {
+		return
+	}
+	if h.bytesSince < checkpointBytes && now.Sub(h.checkpointed) < checkpointEvery {
+		return
+	}
+	// Unproven blocks are claimed too: a claim is a hint, and they are hashed again.
+	have := newBitset(s.geo.b)
+	for i := range s.have.all() {
+		have.set(i)
+	}
+	for i := range s.unproven {
+		have.set(i)
+	}
+	var manifest []byte
+	if s.manifest != nil {
+		manifest = s.manifestData
+	}
+	h.checkpoint, h.bytesSince, h.checkpointed = true, 0, now
+	s.ready = append(s.ready, job{kind: jobCheckpoint, have: have, manifest: manifest})
+}
+
+// tickReport tells the server how it goes.
+func (h *hearing) tickReport(now time.Time) {
+	if now.Before(h.reportAt) {
+		return
+	}
+	named := false
+	clients := 1
+	if h.status != nil {
+		clients = int(h.status.Clients)
+		for _, c := range h.status.Reporters {
+			named = named || c == h.welcome.Client
+		}
+	}
+	elapsed := now.Sub(h.meter.at)
+	refresh := max(2*time.Second, time.Duration(clients)*time.Second/100)
+	if now.Sub(h.channel.heard) > serverGone/3 {
+		refresh = serverGone / 6 // is the server still there?
+	}
+	if !named && elapsed < refresh {
+		// Speak up early only when it got clearly worse.
+		expected := h.meter.highest - h.meter.atHighest
+		got := h.meter.opened - h.meter.atOpened
+		if elapsed < 4*reportPeriod || expected <= got || float64(expected-got) < (2*h.lastLoss+0.01)*float64(expected)+8 {
+			return
+		}
+	}
+	p := h.meter.period(now)
+	h.lastLoss = p.loss
+	h.reportAt = now.Add(reportPeriod)
+	h.sequence++
+	report := &wire.Report{
+		Client: h.welcome.Client, Sequence: h.sequence, AnswerWanted: now.Sub(h.channel.heard) > serverGone/6 || h.sequence == 1,
+		OnUnicast: h.unicast != nil, GroupSilent: now.Sub(h.heardAt) > silentRejoin,
+		Highest: h.meter.highest, Opened: h.meter.opened + h.meter.openedBefore, Lost: h.meter.lost() + h.meter.lostBefore,
+		KernelDrops: h.kernelDrops(), DiskDrops: h.totals.DiskDrops, Delivery: uint64(p.delivery), Loss: uint32(p.loss * 1e6), Delay: p.delay,
+		Proven: uint32(h.image.have.count), Rejected: uint32(h.totals.Rejected), Rejoins: uint16(min(h.totals.Rejoins, 65535)),
+	}
+	if h.status != nil {
+		report.Echo, report.Held = h.signed, now.Sub(h.signedAt)
+	}
+	h.channel.send(report)
+}
+
+func (h *hearing) kernelDrops() uint64 {
+	n := h.totals.KernelDrops
+	if h.ears != nil {
+		n += h.ears.hearer.Dropped()
+	}
+	return n
+}
+
+// tickAsk sends NACKs and need.
+func (h *hearing) tickAsk(now time.Time) {
+	s, a := h.image, &h.asker
+	passEnded := h.status != nil && h.status.State == wire.PassEnded
+	if lacks := a.nack(now, h.random, s.open, h.window.newest, passEnded); len(lacks) > 0 {
+		h.channel.send(&wire.NACK{Client: h.welcome.Client, Highest: h.window.newest, Lacks: lacks})
+		h.totals.NACKs++
+	}
+	if h.status != nil && a.pass > a.answered && passEnded && now.Sub(h.signedAt) >= 0 && len(a.parts) == 0 {
+		if lacks := s.lacks(true); lacks.count > 0 {
+			a.tell(h.welcome.Client, a.pass, h.window.newest, lacks)
+		} else {
+			a.answered = a.pass
+		}
+	}
+	for _, part := range a.due(now) {
+		h.channel.send(part)
+	}
+}
+
+// tickSilence deals with a group that says nothing.
+func (h *hearing) tickSilence(now time.Time) error {
+	silent := now.Sub(h.heardAt)
+	if silent < silentRejoin {
+		return nil
+	}
+	if h.ears != nil && now.Sub(h.rejoinAt) >= rejoinEvery {
+		h.rejoinAt = now
+		h.totals.Rejoins++
+		if err := h.ears.hearer.Rejoin(); err != nil {
+			h.notify(EventNotice, "joining group %v again failed: %v", h.welcome.Group, err)
+		} else {
+			h.notify(EventRejoined, "group %v silent for %v; left it and joined again", h.welcome.Group, silent.Round(time.Second))
+		}
+	}
+	if h.unicast == nil && silent >= silentUnicast {
+		h.wantUnicast(now, wire.GroupSilent)
+	}
+	if h.refused != "" && silent >= silentGiveUp {
+		return h.giveUp()
+	}
+	return nil
+}
+
+// giveUp ends the receiving of a multicast-only package that can't be heard.
+func (h *hearing) giveUp() error {
+	err := fmt.Errorf("%w: nothing from group %v for %v; check IGMP snooping and querier on the switch, TTL, and the firewall of this machine (%s)",
+		ErrSilent, h.welcome.Group, silentGiveUp, h.refused)
+	h.fatal = err
+	h.sendDone(wire.Failed, err.Error())
+	return err
+}
+
+// wantUnicast asks for the rest by unicast, until answered.
+func (h *hearing) wantUnicast(now time.Time, reason wire.Reason) {
+	if h.unicast != nil || h.refused != "" || now.Before(h.asked) {
+		return
+	}
+	h.wantUni = reason
+	h.asked = now.Add(retry(2))
+	h.channel.send(&wire.UnicastWanted{Client: h.welcome.Client, Reason: reason})
+}
+
+// publish makes the state visible to others.
+func (h *hearing) publish(now time.Time) {
+	s := h.image
+	last := h.progress.Load()
+	p := &Progress{
+		Package: h.welcome.Package, Size: s.geo.image, Proven: h.totals.Multicast + h.totals.Unicast + h.totals.Held,
+		OnUnicast: h.unicast != nil, Silent: now.Sub(h.heardAt), Totals: h.totals, Rate: last.Rate, Loss: h.lastLoss,
+	}
+	p.Unproven = int64(len(s.unproven)) * crypto.BlockSize
+	if d := now.Sub(h.meter.at); d > 0 && h.meter.bytes > h.meter.atBytes {
+		p.Rate = float64(h.meter.bytes-h.meter.atBytes) / max(d, reportPeriod).Seconds()
+	}
+	if h.status != nil {
+		p.SessionState, p.SessionRate, p.Clients = h.status.State, float64(h.status.Rate), int(h.status.Clients)
+	}
+	p.Totals.Packets += h.meter.opened + h.meter.openedBefore
+	p.Totals.Lost += h.meter.lost() + h.meter.lostBefore
+	p.Totals.KernelDrops = h.kernelDrops()
+	h.progress.Store(p)
+}

@@ -1,0 +1,105 @@
+package session
+
+import (
+	"net/netip"
+	"time"
+
+	"wimcast/crypto"
+	"wimcast/multicast/wire"
+)
+
+// ClientState is what a client does, in the words of wimcast_session_clients.
+type ClientState string
+
+// The states of a client: a closed set.
+const (
+	ClientWaiting   ClientState = "waiting"
+	ClientReceiving ClientState = "receiving"
+	ClientUnicast   ClientState = "unicast"
+	ClientProven    ClientState = "proven"
+	ClientFailed    ClientState = "failed"
+	ClientLeft      ClientState = "left"
+	ClientLost      ClientState = "lost" // unheard for too long
+	ClientEvicted   ClientState = "evicted"
+)
+
+// ended reports whether the client has no part in the session any more.
+func (s ClientState) ended() bool {
+	switch s {
+	case ClientWaiting, ClientReceiving, ClientUnicast:
+		return false
+	}
+	return true
+}
+
+// ClientInfo is a client as seen by the server at one moment.
+type ClientInfo struct {
+	Number   uint32 // in this daemon's life
+	Name     string // host name, else the certificate's name
+	Peer     Peer
+	Machine  wire.Machine
+	State    ClientState
+	Reason   string // why it failed, left or takes unicast
+	Joined   time.Time
+	Heard    time.Time
+	Ended    time.Time
+	Progress float64 // share of blocks proven, 0…1
+	Proven   int     // blocks
+	Rate     float64 // bytes/s delivered in the last period
+	Loss     float64 // share lost in the last period, 0…1
+	Delay    time.Duration
+	RTT      time.Duration
+
+	// Counted from the client's join.
+	Opened, Lost, KernelDrops, DiskDrops uint64
+	Rejected                             uint32
+	Rejoins                              int
+	NACKs                                uint64
+	Muted                                bool // NACKs beyond its limits are being ignored
+
+	// Bytes of the image, as the client told when it was done.
+	Multicast, Unicast, Held int64
+}
+
+// SessionInfo is a session as seen at one moment.
+type SessionInfo struct {
+	ID        string // short, for people: "s7"
+	Session   crypto.SessionID
+	Package   string
+	Digest    crypto.Hash
+	Mode      crypto.Mode
+	Unicast   bool
+	State     wire.State
+	Group     netip.AddrPort
+	Started   time.Time
+	Ended     time.Time
+	Reason    string // why it ended
+	ImageSize int64
+	Blocks    int // of the image
+	Symbol    int // bytes
+	Epoch     uint32
+	Pass      uint32
+
+	Rate       float64 // bytes/s of UDP payload, now
+	Ceiling    float64
+	RateReason RateReason
+	Limiting   uint32 // client whose report made the latest cut
+	GRTT       time.Duration
+	Progress   time.Time // of the last block that any client proved
+
+	Sent    SentTotals
+	NACKs   NACKTotals
+	Clients []ClientInfo // by number
+}
+
+// SentTotals counts what went out.
+type SentTotals struct {
+	SourcePackets, ParityPackets, ManifestPackets, ControlPackets uint64
+	SourceBytes, ParityBytes, ManifestBytes, ControlBytes         uint64
+	Errors                                                        uint64
+}
+
+// NACKTotals counts NACKs by what became of them.
+type NACKTotals struct {
+	Served, Merged, Suppressed, Limited uint64
+}

@@ -1,0 +1,413 @@
+package session
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wimcast/crypto"
+	"wimcast/multicast/wire"
+)
+
+// join gives a client its place and answers with a welcome.
+func (s *sender) join(l *link, join *wire.Join, number uint32) {
+	now := time.Now()
+	if s.roster.evicted[machineKey(l.peer, join.Machine)] {
+		l.send(&wire.Refused{Request: join.Request, Code: wire.Evicted, Text: "this machine was evicted from the session by the operator; ask there"})
+		return
+	}
+	m := s.roster.find(l, join)
+	if m == nil {
+		m = &member{number: number, resume: randomToken[[16]byte](), allowance: nacksPerSec, refilled: now}
+		if s.pkg.Unicast {
+			m.token = randomToken[[32]byte]()
+			s.server.grant(m.token, Grant{Digest: s.info.Digest, Package: s.pkg.Name, Client: clientName(l.peer, join.Machine)})
+		}
+		m.info = ClientInfo{Number: number, Joined: now}
+		s.roster.members[number] = m
+	}
+	again := m.link == l && m.nonce == join.Nonce
+	m.link, m.nonce = l, join.Nonce
+	l.client.Store(m.number)
+	m.info.Peer, m.info.Machine, m.info.Name = l.peer, join.Machine, clientName(l.peer, join.Machine)
+	m.info.Heard = now
+	if !again {
+		m.info.State, m.info.Reason, m.info.Ended = ClientReceiving, "", time.Time{}
+		m.last = wire.Report{} // the client counts from its join
+		m.info.Held = int64(join.HeldBlocks) * crypto.BlockSize
+		s.log.Info("client joined", zap.String("client", m.info.Name), zap.Uint32("number", m.number), zap.Stringer("from", l.peer.Addr),
+			zap.Uint32("blocks_held", join.HeldBlocks))
+	}
+	s.idle = time.Time{}
+	outOfReach := s.group.Reaches != nil && !s.group.Reaches(l.peer.Addr.Addr())
+	var notice string
+	if outOfReach {
+		notice = fmt.Sprintf("%v is not on the network of group %v, which TTL 1 doesn't leave; use a distribution point on your network, or raise ttl and route multicast",
+			l.peer.Addr.Addr(), s.group.Addr)
+	}
+	m.epoch = s.epoch
+	l.send(&wire.Welcome{
+		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: outOfReach,
+		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
+		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: s.group.Source,
+		PublicKey: [32]byte(s.signer.Public().(ed25519.PublicKey)), Resume: m.resume, HTTPSPort: s.server.cfg.HTTPSPort, Token: m.token,
+		Package: s.pkg.Name, Notice: notice,
+	})
+}
+
+func clientName(peer Peer, machine wire.Machine) string {
+	if machine.Host != "" {
+		return machine.Host
+	}
+	return peer.Name
+}
+
+// hear handles a message of a client that has joined.
+func (s *sender) hear(l *link, message wire.Addressed) {
+	now := time.Now()
+	m := s.roster.members[message.From()]
+	if m == nil || m.link != l || m.info.State == ClientEvicted {
+		s.server.dropped.add(dropStranger)
+		return
+	}
+	if _, isDone := message.(*wire.Done); m.info.State.ended() && !isDone && m.info.State != ClientLost {
+		return
+	}
+	m.heardAt(now)
+	switch message := message.(type) {
+	case *wire.RootsWanted:
+		s.sendRoots(m, message)
+	case *wire.Need:
+		s.hearNeed(now, m, message)
+	case *wire.NACK:
+		s.hearNACK(now, m, message)
+	case *wire.Report:
+		s.hearReport(now, m, message)
+	case *wire.EpochWanted:
+		if s.rekey == nil && m.allowNACK(now) {
+			s.sendEpoch(m)
+		}
+	case *wire.EpochHeard:
+		m.epoch = max(m.epoch, min(message.Number, s.epoch))
+	case *wire.Done:
+		s.hearDone(now, m, message)
+	case *wire.UnicastWanted:
+		s.hearUnicastWanted(now, m, message)
+	}
+}
+
+func (s *sender) sendRoots(m *member, wanted *wire.RootsWanted) {
+	if int64(wanted.First) >= int64(len(s.roots)) {
+		return
+	}
+	piece := s.roots[wanted.First:]
+	answer := &wire.Roots{Client: m.number, First: wanted.First}
+	for _, h := range piece[:min(len(piece), wire.MaxRoots)] {
+		answer.Hashes = append(answer.Hashes, h)
+	}
+	m.link.send(answer)
+}
+
+func (s *sender) hearNeed(now time.Time, m *member, need *wire.Need) {
+	m.link.send(&wire.NeedHeard{Client: m.number, Pass: need.Pass, Part: need.Part})
+	if m.info.State == ClientUnicast {
+		return
+	}
+	for _, run := range need.Runs {
+		if int64(run.First)+int64(run.Count) > int64(s.geo.blocks()) {
+			s.server.dropped.add(dropRange)
+			return
+		}
+		for b := run.First; b < run.First+run.Count; b++ {
+			if s.turnAt[b] > need.Highest {
+				continue // the client has that turn still to come, or may NACK it
+			}
+			if s.need.set(int(b)) && need.Pass > 0 && s.outlier(now, m) {
+				m.caused += int64(s.geo.k(int(b)))
+			}
+		}
+	}
+	s.checkCost(m)
+}
+
+func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
+	m.info.NACKs++
+	if m.info.State == ClientUnicast || !m.allowNACK(now) || nack.Highest >= s.number {
+		s.info.NACKs.Limited++
+		return
+	}
+	added := false
+	for _, lack := range nack.Lacks {
+		block, n := int(lack.Block), int(lack.Symbols)
+		if block >= s.geo.blocks() {
+			s.server.dropped.add(dropRange)
+			continue
+		}
+		if n > s.geo.k(block)/2 {
+			if s.turnAt[block] <= nack.Highest {
+				added = s.need.set(block) || added
+			}
+			continue
+		}
+		if s.need.has(block) {
+			continue // its turn is coming anyway
+		}
+		s.parity.lacking(block, n)
+		if s.debts.ask(now, m.number, lack.Block, n, nack.Highest) {
+			added = true
+		}
+	}
+	if added {
+		s.info.NACKs.Served++
+		s.promised = true
+	} else {
+		s.info.NACKs.Merged++
+	}
+}
+
+// checkCost sends a client that alone caused more than an image of symbols to
+// unicast, where the package allows it.
+func (s *sender) checkCost(m *member) {
+	if !s.pkg.Unicast || m.info.State != ClientReceiving || m.caused <= int64(s.geo.blocks())*int64(s.geo.k(0)) {
+		return
+	}
+	now := time.Now()
+	s.toUnicast(m, wire.Costly)
+	m.notify(now, wire.NoticeGoUnicast, "this client alone caused more than one image of repair")
+}
+
+func (s *sender) toUnicast(m *member, reason wire.Reason) {
+	if m.info.State == ClientUnicast {
+		return
+	}
+	m.info.State, m.info.Reason = ClientUnicast, reason.String()
+	s.server.totals(s.pkg.Name, func(t *PackageTotals) { t.Fallbacks[reason.String()]++ })
+	s.log.Info("client goes unicast", zap.String("client", m.info.Name), zap.String("reason", reason.String()))
+}
+
+func (s *sender) hearUnicastWanted(now time.Time, m *member, wanted *wire.UnicastWanted) {
+	answer := &wire.UnicastAnswer{Client: m.number, Granted: s.pkg.Unicast}
+	if s.pkg.Unicast {
+		s.toUnicast(m, wanted.Reason)
+	} else {
+		answer.Text = fmt.Sprintf("package %s is multicast-only; mend multicast on this network, or the operator allows unicast: wimcast image set %s --multicast-only=false", s.pkg.Name, s.pkg.Name)
+		if m.info.Reason != wanted.Reason.String() {
+			m.info.Reason = wanted.Reason.String()
+			s.log.Warn("client can't hear the group of a multicast-only package", zap.String("client", m.info.Name), zap.String("reason", wanted.Reason.String()))
+		}
+	}
+	m.link.send(answer)
+}
+
+func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
+	if r.AnswerWanted {
+		m.link.send(&wire.ReportHeard{Client: m.number, Sequence: r.Sequence})
+	}
+	if r.Sequence <= m.last.Sequence && m.last.Sequence != 0 {
+		return
+	}
+	last := m.last
+	m.last = *r
+	info := &m.info
+	if info.Proven != int(r.Proven) {
+		s.info.Progress = now
+	}
+	info.Proven, info.Progress = int(min(r.Proven, uint32(s.geo.b))), 1
+	if s.geo.b > 0 {
+		info.Progress = float64(info.Proven) / float64(s.geo.b)
+	}
+	if info.State == ClientUnicast && !r.OnUnicast && m.notices.left == 0 {
+		m.notify(now, wire.NoticeGoUnicast, "fetch the rest by unicast: "+info.Reason) // it missed that
+	}
+	info.Rate, info.Loss, info.Delay = float64(r.Delivery), float64(r.Loss)/1e6, r.Delay
+	info.Opened, info.Lost, info.KernelDrops, info.DiskDrops = r.Opened, r.Lost, r.KernelDrops, r.DiskDrops
+	info.Rejoins = int(r.Rejoins)
+	s.server.totals(s.pkg.Name, func(t *PackageTotals) {
+		kernel := grown(last.KernelDrops, r.KernelDrops)
+		t.LostReceiveBuffer += kernel
+		t.LostDisk += grown(last.DiskDrops, r.DiskDrops)
+		if lost := grown(last.Lost, r.Lost); lost > kernel {
+			t.LostNetwork += lost - kernel
+		}
+		t.Rejected += grown(uint64(last.Rejected), uint64(r.Rejected))
+		t.Rejoins += grown(uint64(last.Rejoins), uint64(r.Rejoins))
+	})
+	info.Rejected = r.Rejected
+	if rtt, ok := s.grtt.heard(now, r.Echo, r.Held); ok {
+		info.RTT = rtt
+	}
+	if s.state == wire.Casting && info.State == ClientReceiving {
+		s.law.hear(now, rateSample{
+			client: m.number, delivery: info.Rate, loss: min(info.Loss, 1), delay: r.Delay, sent: s.sentRate,
+			packets:     int(grown(last.Opened, r.Opened) + grown(last.Lost, r.Lost)),
+			kernelDrops: grown(last.KernelDrops, r.KernelDrops),
+		})
+	}
+}
+
+// grown is the difference of a counter that a client tells; a lie or a restart counts as nothing.
+func grown(from, to uint64) uint64 {
+	if to < from {
+		return 0
+	}
+	return to - from
+}
+
+func (s *sender) hearDone(now time.Time, m *member, done *wire.Done) {
+	m.link.send(&wire.DoneHeard{Client: m.number})
+	if m.info.State.ended() && m.info.State != ClientLost {
+		return
+	}
+	m.info.Multicast, m.info.Unicast, m.info.Held = clampBytes(done.Multicast, s.geo.image), clampBytes(done.Unicast, s.geo.image), clampBytes(done.Held, s.geo.image)
+	state := ClientFailed
+	switch done.Result {
+	case wire.Proven:
+		state = ClientProven
+		m.info.Proven, m.info.Progress = s.geo.b, 1
+		s.info.Progress = now
+	case wire.Left:
+		state = ClientLeft
+	}
+	s.endClient(now, m, state, done.Reason)
+}
+
+func clampBytes(v uint64, limit int64) int64 { return int64(min(v, uint64(limit))) }
+
+// endClient takes a client out of the session's work; its record stays.
+func (s *sender) endClient(now time.Time, m *member, state ClientState, reason string) {
+	m.info.State, m.info.Ended = state, now
+	if reason != "" {
+		m.info.Reason = reason
+	}
+	s.law.forget(m.number)
+	s.server.revoke(m.token)
+	path := "multicast"
+	if m.info.Unicast > m.info.Multicast {
+		path = "unicast"
+	}
+	s.server.totals(s.pkg.Name, func(t *PackageTotals) {
+		t.Results[[2]string{string(state), path}]++
+		t.ProvenMulticast += uint64(m.info.Multicast)
+		t.ProvenUnicast += uint64(m.info.Unicast)
+	})
+	s.log.Info("client ended", zap.String("client", m.info.Name), zap.String("state", string(state)), zap.String("reason", m.info.Reason))
+	if o := s.server.cfg.Observer; o != nil {
+		o.ClientEnded(s.snapshotAlone(), m.info)
+	}
+	if state == ClientLost {
+		// It may come back with its resume token; its unicast token must then be new.
+		m.token = [32]byte{}
+	}
+}
+
+// snapshotAlone is a snapshot without the list of clients.
+func (s *sender) snapshotAlone() SessionInfo {
+	info := s.info
+	info.State, info.Epoch, info.Pass = s.state, s.epoch, s.pass
+	return info
+}
+
+// reporters names who is asked to report each period: the client that limits the
+// rate, then those that lose most.
+func (s *sender) reporters() []uint32 {
+	now := time.Now()
+	var active []*member
+	for _, m := range s.roster.members {
+		if m.info.State == ClientReceiving && !m.quiet(now) {
+			active = append(active, m)
+		}
+	}
+	slices.SortFunc(active, func(a, b *member) int {
+		switch {
+		case a.number == s.law.limiting:
+			return -1
+		case b.number == s.law.limiting:
+			return 1
+		case a.info.Loss != b.info.Loss:
+			if a.info.Loss > b.info.Loss {
+				return -1
+			}
+			return 1
+		}
+		return int(a.number) - int(b.number)
+	})
+	var out []uint32
+	for _, m := range active[:min(len(active), wire.MaxReporters)] {
+		out = append(out, m.number)
+	}
+	return out
+}
+
+// errNoClient says that a session has no such client.
+var errNoClient = errors.New("no such client in the session")
+
+// evict takes a client out and starts a new epoch. When it returns nothing is
+// sealed any more under an epoch that the client was given.
+func (s *sender) evict(number uint32) error {
+	now := time.Now()
+	m := s.roster.members[number]
+	if m == nil {
+		return errNoClient
+	}
+	if m.info.State.ended() {
+		return fmt.Errorf("client %s has already ended (%s); nothing changed", m.info.Name, m.info.State)
+	}
+	s.roster.evicted[machineKey(m.info.Peer, m.info.Machine)] = true
+	s.endClient(now, m, ClientEvicted, "evicted by the operator")
+	m.notify(now, wire.NoticeEvicted, "evicted by the operator")
+	s.startRekey(now)
+	return nil
+}
+
+// startRekey stops sealing and hands the next epoch's secret to all who stay.
+func (s *sender) startRekey(now time.Time) {
+	old := s.epoch
+	if s.rekey != nil {
+		old = s.rekey.old
+	}
+	s.epoch++
+	s.secret = crypto.NewSecret()
+	s.keys = crypto.NewKeys(s.mode, s.session, s.info.Digest, s.secret, s.number)
+	s.rekey = &rekeying{until: now.Add(rekeyWait), again: now.Add(rekeyWait / 3), old: old}
+	s.offerEpoch()
+}
+
+func (s *sender) offerEpoch() {
+	for _, m := range s.roster.members {
+		if !m.info.State.ended() && m.epoch != s.epoch {
+			s.sendEpoch(m)
+		}
+	}
+}
+
+func (s *sender) sendEpoch(m *member) {
+	m.link.send(&wire.Epoch{Client: m.number, Number: s.epoch, Secret: s.secret, Position: s.number})
+}
+
+// tendRekey goes on once enough clients hold the new secret, or it took too long.
+func (s *sender) tendRekey(now time.Time) {
+	present, heard := 0, 0
+	for _, m := range s.roster.members {
+		if m.info.State.ended() {
+			continue
+		}
+		present++
+		if m.epoch == s.epoch {
+			heard++
+		}
+	}
+	switch {
+	case now.Before(s.rekey.until) && float64(heard) < rekeyShare*float64(present):
+		if !now.Before(s.rekey.again) {
+			s.rekey.again = now.Add(rekeyWait / 3)
+			s.offerEpoch()
+		}
+	default:
+		s.log.Info("new epoch", zap.Uint32("epoch", s.epoch), zap.Int("clients", present), zap.Int("heard", heard))
+		s.rekey = nil
+	}
+}

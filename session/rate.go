@@ -1,0 +1,174 @@
+package session
+
+import (
+	"math"
+	"time"
+)
+
+// Implementation constants of the rate law (docs/design.md, "Rate").
+const (
+	rateFloor    = 256 << 10              // bytes/s: below this a cast is no use to anybody
+	rateStart    = 4 << 20                // bytes/s: the first 100 ms
+	doubleEvery  = 100 * time.Millisecond // while starting
+	cutEvery     = 150 * time.Millisecond // at most one cut in this time
+	cutTo        = 0.8                    // what a cut leaves
+	recoverAfter = 1.0                    // s until the rate is back where the cut was
+	delayHigh    = 5 * time.Millisecond   // a queue this long ends the start
+	delayLow     = 3 * time.Millisecond   // loss with a queue shorter than this may be random
+	randomCuts   = 3                      // cuts that don't help make loss random
+	sampleFresh  = 3 * time.Second        // a client unheard for longer doesn't count
+)
+
+// RateReason says what decides a session's rate at the moment.
+type RateReason string
+
+// The reasons: a closed set, used as metric label.
+const (
+	RateStarting      RateReason = "starting"
+	RateProbing       RateReason = "probing"
+	RateCeiling       RateReason = "ceiling"
+	RateLoss          RateReason = "loss"
+	RateReceiveBuffer RateReason = "receive_buffer"
+	RateDelay         RateReason = "delay"
+)
+
+// RateReasons lists every reason, for metrics.
+var RateReasons = []RateReason{RateStarting, RateProbing, RateCeiling, RateLoss, RateReceiveBuffer, RateDelay}
+
+// rateSample is what one client measured in one period.
+type rateSample struct {
+	client      uint32
+	delivery    float64 // bytes/s opened
+	loss        float64 // share lost
+	packets     int     // expected in the period
+	delay       time.Duration
+	kernelDrops uint64 // in the period
+	sent        float64
+}
+
+// rateLaw decides a session's rate. It is pure: time and samples in, rate out.
+// After a fast start it follows a cubic in real time (CUBIC, RFC 9438, without
+// round trips): cut to 0.8 on congestion, back after a second, then probing.
+type rateLaw struct {
+	ceiling float64 // bytes/s
+	rate    float64
+	reason  RateReason
+
+	started  time.Time // of the current doubling
+	starting bool
+	plateau  float64 // rate before the latest cut
+	cutAt    time.Time
+	limiting uint32 // client that made the latest cut
+
+	random map[uint32]*randomLoss
+}
+
+// randomLoss is what is known of a client's loss that the rate doesn't cause.
+type randomLoss struct {
+	p0    float64
+	cuts  int
+	first float64 // rate before the first of the cuts
+	start bool    // still starting then
+	loss  float64 // at the first of the cuts
+}
+
+func newRateLaw(ceiling float64) *rateLaw {
+	return &rateLaw{ceiling: ceiling, rate: min(rateStart, ceiling), starting: true, reason: RateStarting, random: map[uint32]*randomLoss{}}
+}
+
+// setCeiling changes the operator's ceiling, in bytes/s.
+func (l *rateLaw) setCeiling(now time.Time, ceiling float64) {
+	l.ceiling = ceiling
+	l.at(now)
+}
+
+// at returns the rate at a moment, in bytes/s.
+func (l *rateLaw) at(now time.Time) float64 {
+	switch {
+	case l.starting:
+		if l.started.IsZero() {
+			l.started = now
+		}
+		for now.Sub(l.started) >= doubleEvery {
+			l.started = l.started.Add(doubleEvery)
+			l.rate *= 2
+			if l.rate >= l.ceiling {
+				l.starting = false
+				l.plateau, l.cutAt = l.ceiling, now.Add(-time.Duration(recoverAfter*float64(time.Second)))
+				break
+			}
+		}
+	default:
+		t := now.Sub(l.cutAt).Seconds() - recoverAfter
+		l.rate = l.plateau * (1 + (1-cutTo)*t*t*t/(recoverAfter*recoverAfter*recoverAfter))
+		if t > 0 {
+			l.reason = RateProbing
+		}
+	}
+	l.rate = max(l.rate, min(rateFloor, l.ceiling))
+	if l.rate >= l.ceiling {
+		l.rate, l.reason = l.ceiling, RateCeiling
+	}
+	return l.rate
+}
+
+// hear takes a client's sample into account.
+func (l *rateLaw) hear(now time.Time, s rateSample) {
+	rate := l.at(now)
+	if s.packets <= 0 {
+		return
+	}
+	known := l.random[s.client]
+	if known == nil {
+		known = new(randomLoss)
+		l.random[s.client] = known
+	}
+	excess := s.loss - known.p0
+	noise := max(0.005, 3*math.Sqrt(s.loss*(1-s.loss)/float64(s.packets)))
+	var reason RateReason
+	switch {
+	case s.kernelDrops > 0 && excess > 0:
+		reason = RateReceiveBuffer
+	case l.starting && s.delay > delayHigh:
+		reason = RateDelay
+	case l.starting && s.sent > rateStart && s.delivery < 0.7*s.sent*(1-known.p0):
+		reason = RateLoss
+	case excess > noise:
+		reason = RateLoss
+	default:
+		if excess < -noise {
+			known.p0 = max(0, s.loss) // the link got better
+		}
+		if now.Sub(l.cutAt) > 2*time.Second {
+			known.cuts = 0
+		}
+		return
+	}
+	if now.Sub(l.cutAt) < cutEvery && !l.starting {
+		return
+	}
+	// Loss that cuts don't lower, without a queue, isn't ours: stop cutting for it.
+	if reason == RateLoss && s.delay < delayLow {
+		if known.cuts == 0 {
+			known.first, known.loss, known.start = rate, s.loss, l.starting
+		}
+		known.cuts++
+		if known.cuts >= randomCuts && s.loss > 0.6*known.loss {
+			known.p0, known.cuts = s.loss, 0
+			l.plateau, l.cutAt = max(known.first, rate), now.Add(-time.Duration(recoverAfter*float64(time.Second)))
+			l.rate, l.starting, l.started = l.plateau, known.start, now
+			return
+		}
+	}
+	l.starting = false
+	l.plateau = rate
+	if s.delivery > 0 {
+		l.plateau = min(rate, s.delivery/(1-known.p0))
+	}
+	l.plateau = max(l.plateau, rateFloor)
+	l.cutAt, l.limiting, l.reason = now, s.client, reason
+	l.rate = cutTo * l.plateau
+}
+
+// forget drops what is known of a client that left.
+func (l *rateLaw) forget(client uint32) { delete(l.random, client) }

@@ -1,0 +1,432 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wimcast/crypto"
+	"wimcast/multicast"
+	"wimcast/multicast/wire"
+)
+
+// Protocol constants of a client (section 7).
+const (
+	silentRejoin  = 2 * time.Second
+	rejoinEvery   = 5 * time.Second
+	silentUnicast = 10 * time.Second
+	silentGiveUp  = 30 * time.Second
+	serverGone    = 3 * time.Second
+	reportPeriod  = 50 * time.Millisecond
+)
+
+// Implementation constants of a client.
+const (
+	tickEvery       = 10 * time.Millisecond
+	checkpointBytes = 64 << 20
+	checkpointEvery = 5 * time.Second
+	firstContact    = 30 * time.Second // how long an unreachable server is tried before the first welcome
+	redialFirst     = 500 * time.Millisecond
+	redialMost      = 5 * time.Second
+	doneTries       = 10
+)
+
+// Errors that end a Receiver's Run, for exit codes. Each is wrapped with what
+// happened and what to do next.
+var (
+	// ErrUnreachable: no server answered.
+	ErrUnreachable = errors.New("distribution point unreachable")
+	// ErrRefused: credentials or rules say no.
+	ErrRefused = errors.New("refused")
+	// ErrSilent: the package is multicast-only, and the group stays silent.
+	ErrSilent = errors.New("multicast-only, and the group stays silent")
+	// ErrEvicted: the operator evicted this client.
+	ErrEvicted = errors.New("evicted")
+	// ErrTarget: the image can't be stored.
+	ErrTarget = errors.New("target")
+	// ErrDamaged: content keeps failing its hash.
+	ErrDamaged = errors.New("content damaged")
+)
+
+// ReceiverConfig plugs the outer world into a Receiver.
+type ReceiverConfig struct {
+	Package    string // name, name@version or digest
+	Machine    wire.Machine
+	MaxPayload int // largest UDP payload that reaches this machine, in bytes (0: 1,472)
+	// Dial opens a control channel. An error with Final() true isn't tried again.
+	Dial func(ctx context.Context) (Control, error)
+	// Hear joins a group.
+	Hear func(group netip.AddrPort, source netip.Addr) (Hearer, error)
+	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
+	Fetch  func(offer UnicastOffer) (Fetcher, error)
+	Target Target
+	// Notify hears of events; called from the receiver's goroutine, must not block. May be nil.
+	Notify func(Event)
+	Log    *zap.Logger // may be nil
+	// Patience is how long a server that was there once may stay away (0: 10 minutes).
+	Patience time.Duration
+}
+
+// UnicastOffer is what a fetcher needs to know.
+type UnicastOffer struct {
+	Port    uint16
+	Token   [32]byte
+	Digest  crypto.Hash
+	Size    int64
+	Package string
+}
+
+// EventKind is what an event is about; a closed set.
+type EventKind string
+
+// The events of a client's life.
+const (
+	EventDialing   EventKind = "dialing"
+	EventJoined    EventKind = "joined"
+	EventResumed   EventKind = "resumed" // blocks of an earlier try are being proven again
+	EventManifest  EventKind = "manifest"
+	EventRejoined  EventKind = "group_rejoined"
+	EventUnicast   EventKind = "unicast"
+	EventQueued    EventKind = "queued"
+	EventGone      EventKind = "server_gone"
+	EventRejected  EventKind = "block_rejected"
+	EventNewEpoch  EventKind = "epoch"
+	EventNotice    EventKind = "notice"
+	EventProven    EventKind = "proven"
+	EventMulticast EventKind = "multicast" // first packet of the group heard
+)
+
+// Event is something that a person at the client may want to know.
+type Event struct {
+	Kind EventKind
+	Text string
+}
+
+// Progress is a client's state at one moment.
+type Progress struct {
+	Package      string // name@version, once welcomed
+	Size         int64  // bytes
+	Proven       int64  // bytes whose hash was checked
+	Unproven     int64  // bytes stored, waiting for the manifest
+	Rate         float64
+	Loss         float64 // share of the last period
+	SessionState wire.State
+	SessionRate  float64
+	Clients      int
+	OnUnicast    bool
+	Silent       time.Duration // since the group's last packet
+	Totals       ReceiverTotals
+}
+
+// ReceiverTotals counts over the whole Run.
+type ReceiverTotals struct {
+	Multicast, Unicast, Held int64 // bytes proven, by where they came from
+	Packets                  uint64
+	Lost                     uint64 // packets
+	KernelDrops, DiskDrops   uint64
+	Repaired                 uint64 // source symbols restored from parity
+	Duplicate                uint64 // symbols of no use: held already
+	Rejected                 uint64 // blocks
+	Rejoins, Reconnects      int
+	NACKs                    uint64
+	UnicastReason            string
+	Drops                    map[string]uint64
+}
+
+// Result is what a Run ended with.
+type Result struct {
+	Package string
+	Digest  crypto.Hash
+	Size    int64
+	SHA256  [32]byte // from the manifest that proved the content
+	Elapsed time.Duration
+	Totals  ReceiverTotals
+}
+
+// Receiver gets one image. Use New…, then Run once.
+type Receiver struct {
+	cfg      ReceiverConfig
+	log      *zap.Logger
+	progress atomic.Pointer[Progress]
+	dropped  dropCounter
+	random   *rand.Rand
+	nonce    [16]byte
+
+	// Owned by the goroutine that runs Run.
+	started time.Time
+	resume  [16]byte // token of the latest welcome
+	image   *imageState
+	totals  ReceiverTotals
+	prover  *prover
+	request uint32
+}
+
+// NewReceiver returns a receiver. It starts nothing.
+func NewReceiver(cfg ReceiverConfig) *Receiver {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.MaxPayload == 0 {
+		cfg.MaxPayload = 1472
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 10 * time.Minute
+	}
+	r := &Receiver{cfg: cfg, log: cfg.Log, nonce: randomToken[[16]byte](), random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	r.progress.Store(&Progress{})
+	return r
+}
+
+// Progress returns the latest state; safe from any goroutine.
+func (r *Receiver) Progress() Progress { return *r.progress.Load() }
+
+func (r *Receiver) notify(kind EventKind, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.log.Info("event", zap.String("kind", string(kind)), zap.String("text", text))
+	if r.cfg.Notify != nil {
+		r.cfg.Notify(Event{Kind: kind, Text: text})
+	}
+}
+
+// Run gets the image: it returns nil only after every block was proven and the target
+// finished. Losing the server is not an error until patience runs out.
+func (r *Receiver) Run(ctx context.Context) (Result, error) {
+	r.started = time.Now()
+	r.prover = newProver(r.cfg.Target)
+	defer r.prover.close()
+	lastSeen, seenOnce := r.started, false
+	wait := redialFirst
+	for attempt := 0; ; attempt++ {
+		err := r.connect(ctx, attempt, &lastSeen, &seenOnce)
+		if err == nil {
+			return r.result(), nil
+		}
+		if ctx.Err() != nil {
+			return r.result(), context.Cause(ctx)
+		}
+		again, ok := errors.AsType[*againError](err)
+		if !ok {
+			return r.result(), err
+		}
+		patience := firstContact
+		if seenOnce {
+			patience = r.cfg.Patience
+		}
+		away := time.Since(lastSeen)
+		if away > patience {
+			return r.result(), fmt.Errorf("%w for %v: %w", ErrUnreachable, away.Round(time.Second), again.cause)
+		}
+		if away < 2*serverGone {
+			wait = redialFirst
+		}
+		r.notify(EventGone, "%v; trying again in %v", again.cause, wait)
+		select {
+		case <-ctx.Done():
+			return r.result(), context.Cause(ctx)
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, redialMost)
+	}
+}
+
+// againError ends one connection but not the receiving.
+type againError struct{ cause error }
+
+func (e *againError) Error() string { return e.cause.Error() }
+func (e *againError) Unwrap() error { return e.cause }
+
+func again(format string, args ...any) error { return &againError{fmt.Errorf(format, args...)} }
+
+// connect dials, joins and receives, until done or the connection is of no more use.
+func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time, seenOnce *bool) error {
+	if attempt > 0 {
+		r.totals.Reconnects++
+	}
+	r.notify(EventDialing, "looking for the distribution point")
+	control, err := r.cfg.Dial(ctx)
+	if err != nil {
+		if isFinal(err) {
+			return fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return &againError{err}
+	}
+	channel := newChannel(control)
+	defer channel.close()
+	welcome, err := r.join(ctx, channel)
+	if err != nil {
+		return err
+	}
+	*lastSeen, *seenOnce = time.Now(), true
+	r.resume = welcome.Resume
+	if err := r.begin(welcome); err != nil {
+		return err
+	}
+	err = r.hearSession(ctx, channel, welcome)
+	*lastSeen = channel.heard
+	return err
+}
+
+// join asks for a place until there is an answer.
+func (r *Receiver) join(ctx context.Context, channel *channel) (*wire.Welcome, error) {
+	r.request++
+	join := &wire.Join{
+		Request: r.request, Nonce: r.nonce, Resume: r.resume, MaxPayload: uint16(r.cfg.MaxPayload), Machine: r.cfg.Machine, Package: r.cfg.Package,
+	}
+	if r.image != nil {
+		join.Held, join.HeldBlocks = r.image.digest, uint32(r.image.have.count)
+	}
+	deadline := time.Now().Add(serverGone)
+	for attempt := 0; ; attempt++ {
+		channel.send(join)
+		timer := time.NewTimer(retry(attempt))
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return nil, context.Cause(ctx)
+			case <-channel.failed:
+				timer.Stop()
+				return nil, again("control channel closed: %w", channel.err)
+			case <-timer.C:
+				waiting = false
+			case message := <-channel.messages:
+				switch m := message.(type) {
+				case *wire.Welcome:
+					if m.Request == join.Request {
+						timer.Stop()
+						return m, r.checkWelcome(m)
+					}
+				case *wire.Refused:
+					if m.Request != join.Request {
+						continue
+					}
+					timer.Stop()
+					switch m.Code {
+					case wire.ServerStops:
+						return nil, again("%s", m.Text)
+					case wire.Evicted:
+						return nil, fmt.Errorf("%w: %s", ErrEvicted, m.Text)
+					}
+					return nil, fmt.Errorf("%w: %s", ErrRefused, m.Text)
+				}
+			}
+		}
+		if time.Now().After(deadline) {
+			return nil, again("the distribution point doesn't answer the join")
+		}
+	}
+}
+
+// checkWelcome refuses a welcome that makes no sense.
+func (r *Receiver) checkWelcome(w *wire.Welcome) error {
+	mode := crypto.Mode(w.Mode)
+	if !validSymbol(int(w.SymbolSize)) || w.ImageSize > crypto.MaxImageSize || (mode != crypto.Encrypted && mode != crypto.Clear) || !w.Group.IsValid() {
+		return fmt.Errorf("%w: the distribution point's welcome makes no sense to this version (symbol %d, mode %d); update the client", ErrRefused, w.SymbolSize, w.Mode)
+	}
+	return nil
+}
+
+func (r *Receiver) result() Result {
+	res := Result{Elapsed: time.Since(r.started), Totals: r.totals}
+	res.Totals.Drops = r.dropped.snapshot()
+	res.Package = r.Progress().Package
+	if r.image != nil {
+		res.Digest, res.Size = r.image.digest, r.image.geo.image
+		if r.image.manifest != nil {
+			res.SHA256 = r.image.manifest.SHA256
+		}
+	}
+	return res
+}
+
+// channel reads a control channel into a mailbox.
+type channel struct {
+	control  Control
+	messages chan wire.Message // overload drops the newest: requests are repeated
+	failed   chan struct{}     // closed when reading failed
+	err      error             // why; read after failed is closed
+	heard    time.Time         // latest sign of life; owned by the receiver
+}
+
+func newChannel(control Control) *channel {
+	c := &channel{control: control, messages: make(chan wire.Message, 256), failed: make(chan struct{}), heard: time.Now()}
+	go func() {
+		defer close(c.failed)
+		buf := make([]byte, wire.MaxControl+1)
+		for {
+			n, err := control.Receive(buf)
+			if err != nil {
+				c.err = err
+				return
+			}
+			message, err := wire.Parse(buf[:n])
+			if err != nil {
+				continue // from an authenticated server: a version we don't know
+			}
+			select {
+			case c.messages <- message:
+			default:
+			}
+		}
+	}()
+	return c
+}
+
+// send sends a message; an error is like loss, and shows as silence.
+func (c *channel) send(m wire.Message) { _ = c.control.Send(m.Append(nil)) }
+
+func (c *channel) close() {
+	_ = c.control.Close()
+	<-c.failed
+}
+
+// ears reads a group into batches and hands them over one by one: the buffers
+// belong to the hearer, so the reader waits until a batch is done with.
+type ears struct {
+	hearer  Hearer
+	batches chan []multicast.Run
+	taken   chan struct{}
+	failed  chan struct{}
+	err     error
+	stop    chan struct{}
+}
+
+const runsAtOnce = 32
+
+func newEars(h Hearer) *ears {
+	e := &ears{hearer: h, batches: make(chan []multicast.Run), taken: make(chan struct{}), failed: make(chan struct{}), stop: make(chan struct{})}
+	go func() {
+		defer close(e.failed)
+		runs := make([]multicast.Run, runsAtOnce)
+		for {
+			n, err := h.Receive(runs)
+			if err != nil {
+				e.err = err
+				return
+			}
+			select {
+			case e.batches <- runs[:n]:
+			case <-e.stop:
+				return
+			}
+			select {
+			case <-e.taken:
+			case <-e.stop:
+				return
+			}
+		}
+	}()
+	return e
+}
+
+func (e *ears) close() {
+	close(e.stop)
+	_ = e.hearer.Close()
+	<-e.failed
+}

@@ -1,0 +1,134 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/netip"
+	"time"
+
+	"wimcast/crypto"
+	"wimcast/multicast"
+	"wimcast/multicast/wire"
+)
+
+// The server's seams.
+
+// Content is an open package. ReadBlock reads block i of the image into dst and
+// proves it against the manifest. It is called from the session's goroutine only.
+type Content interface {
+	Size() int64
+	Digest() crypto.Hash
+	Manifest() *crypto.Manifest
+	ReadBlock(i int, dst []byte) (int, error)
+	Close() error
+}
+
+// Caster sends to a session's group. buf is a run of datagrams laid end to end,
+// each of segment bytes but the last, which may be shorter. Send returns when buf may be used again.
+type Caster interface {
+	Send(buf []byte, segment int) error
+	Close() error
+}
+
+// Control is one end of an authenticated control channel: datagrams of at most
+// wire.MaxControl bytes. Receive unblocks when the channel is closed.
+type Control interface {
+	Send(message []byte) error
+	Receive(buf []byte) (int, error)
+	Close() error
+}
+
+// Peer is what the server knows of the other end of a control channel.
+type Peer struct {
+	Name   string // of the certificate
+	Role   string
+	Serial string // of the certificate
+	Addr   netip.AddrPort
+}
+
+// Package is a package that may be cast, opened for one session. The session
+// closes Content.
+type Package struct {
+	Name    string // name@version
+	Encrypt bool
+	Unicast bool // may also be fetched by unicast: the package isn't multicast-only
+	Content Content
+}
+
+// Group is where a session sends.
+type Group struct {
+	Addr   netip.AddrPort
+	Source netip.Addr // of its packets; the zero Addr where it isn't known
+	Caster Caster
+	// Reaches says whether the group's packets get to a client at the address
+	// (nil: always).
+	Reaches func(netip.Addr) bool
+}
+
+// Observer hears of what should be kept or counted one by one. Its methods are
+// called from session goroutines and must not block.
+type Observer interface {
+	ClientEnded(SessionInfo, ClientInfo)
+	SessionEnded(SessionInfo)
+}
+
+// RefusedError refuses a join.
+type RefusedError struct {
+	Code wire.RefusedCode
+	Text string // one sentence with the next step
+}
+
+func (e *RefusedError) Error() string { return e.Text }
+
+// The client's seams.
+
+// Hearer hears a group. The runs are valid until the next Receive, and may be
+// decrypted in place.
+type Hearer interface {
+	Receive(runs []multicast.Run) (int, error)
+	Dropped() uint64
+	Rejoin() error
+	Close() error
+}
+
+// Target is where a client's image goes. Block numbers are of the image. All
+// methods are called from one goroutine at a time. Errors end the receiving.
+type Target interface {
+	// Begin prepares for an image, and returns what an earlier try claims to have
+	// (a hint: each block is hashed again) and its manifest, if kept.
+	Begin(digest crypto.Hash, size int64) (claimed iter.Seq[int], manifest []byte, err error)
+	WriteBlock(i int, data []byte) error
+	ReadBlock(i int, dst []byte) (int, error)
+	// WriteAt and ReadAt move single symbols of blocks that aren't whole.
+	WriteAt(p []byte, off int64) (int, error)
+	ReadAt(p []byte, off int64) (int, error)
+	// Checkpoint makes the data durable, then the claim that it is there.
+	Checkpoint(have iter.Seq[int], manifest []byte) error
+	// Finish is called once every block is proven.
+	Finish() error
+}
+
+// Fetcher gets content by unicast. Fetch delivers whole blocks in order; data is
+// valid during the call.
+type Fetcher interface {
+	Manifest(ctx context.Context) ([]byte, error)
+	Fetch(ctx context.Context, first, count int, deliver func(block int, data []byte) error) error
+}
+
+// queued is an error of a fetcher: all slots are taken.
+type queued interface {
+	error
+	Queued() (position int, retry time.Duration)
+}
+
+// final is an error of a fetcher that trying again won't mend.
+type final interface {
+	error
+	Final() bool
+}
+
+func isFinal(err error) bool {
+	f, ok := errors.AsType[final](err)
+	return ok && f.Final()
+}

@@ -1,0 +1,438 @@
+package session
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wimcast/crypto"
+	"wimcast/multicast"
+	"wimcast/multicast/wire"
+)
+
+// ServerConfig plugs the outer world into a Server.
+type ServerConfig struct {
+	// Open opens a package for a client that wants it by name. A *RefusedError
+	// reaches the client as it is.
+	Open func(ctx context.Context, ref string, peer Peer) (*Package, error)
+	// OpenGroup opens a group that no other session uses. Closing its caster gives it back.
+	OpenGroup func() (*Group, error)
+	// Ceiling is the most that all sessions together send, in bytes/s of UDP payload.
+	Ceiling float64
+	// MaxPayload is the largest UDP payload that the network takes, in bytes (0: 1,472).
+	MaxPayload int
+	// HTTPSPort is where clients reach unicast.
+	HTTPSPort uint16
+	Observer  Observer // may be nil
+	Log       *zap.Logger
+}
+
+// Server is the multicast side of a distribution point. Its methods are safe for
+// concurrent use.
+type Server struct {
+	cfg     ServerConfig
+	ctx     context.Context
+	stop    context.CancelCauseFunc
+	running sync.WaitGroup
+	clients atomic.Uint32
+	dropped dropCounter
+
+	mu       sync.Mutex
+	sessions map[crypto.Hash]*sender // running, by what they cast
+	count    int                     // sessions ever
+	closing  bool
+	grants   map[[32]byte]Grant
+	packages map[string]*PackageTotals
+	ended    []SessionInfo // the latest, for those who ask what became of one
+}
+
+// Grant is what a unicast token is good for.
+type Grant struct {
+	Digest  crypto.Hash
+	Package string
+	Client  string
+}
+
+// PackageTotals counts, over all sessions of a package since the daemon's start.
+type PackageTotals struct {
+	Sent                                     SentTotals // of ended sessions; running ones have their own
+	NACKs                                    NACKTotals // likewise
+	ProvenMulticast, ProvenUnicast           uint64     // bytes
+	LostNetwork, LostReceiveBuffer, LostDisk uint64     // packets
+	Rejected, Rejoins                        uint64
+	Results                                  map[[2]string]uint64 // by result and path
+	Fallbacks                                map[string]uint64    // by reason
+}
+
+// link is a control channel as the sessions know it.
+type link struct {
+	peer    Peer
+	control Control
+	client  atomic.Uint32 // the client number joined under, 0 before
+	server  *Server
+}
+
+// send sends a message; errors are like loss.
+func (l *link) send(m wire.Message) {
+	if err := l.control.Send(m.Append(nil)); err != nil {
+		l.server.dropped.add(dropControlSend)
+	}
+}
+
+// NewServer returns a server that takes clients through Serve.
+func NewServer(cfg ServerConfig) *Server {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.MaxPayload == 0 {
+		cfg.MaxPayload = 1472
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	return &Server{
+		cfg: cfg, ctx: ctx, stop: stop, sessions: map[crypto.Hash]*sender{}, grants: map[[32]byte]Grant{}, packages: map[string]*PackageTotals{},
+	}
+}
+
+// Serve reads the control channel of one authenticated client until it closes or
+// fails. The caller closes the channel.
+func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
+	l := &link{peer: peer, control: control, server: s}
+	var current *sender
+	buf := make([]byte, wire.MaxControl+1)
+	for {
+		n, err := control.Receive(buf)
+		if err != nil {
+			return err
+		}
+		message, err := wire.Parse(buf[:n])
+		if err != nil {
+			s.dropped.add(dropMalformed)
+			continue
+		}
+		switch message := message.(type) {
+		case *wire.Join:
+			if joined := s.join(ctx, l, message); joined != nil {
+				current = joined
+			}
+		case wire.Addressed:
+			if current == nil {
+				s.dropped.add(dropStranger)
+				continue
+			}
+			current.post(func(sender *sender) { sender.hear(l, message) })
+		default:
+			s.dropped.add(dropMalformed) // a message that only servers send
+		}
+	}
+}
+
+// join finds or starts the session that a client wants, and hands the join to it.
+func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
+	refuse := func(err error) {
+		refused, ok := errors.AsType[*RefusedError](err)
+		if !ok {
+			s.cfg.Log.Error("join failed", zap.String("package", join.Package), zap.Stringer("from", l.peer.Addr), zap.Error(err))
+			refused = &RefusedError{Code: wire.OutOfService, Text: "the distribution point can't cast the package now; its log says why"}
+		} else {
+			s.cfg.Log.Info("join refused", zap.String("package", join.Package), zap.Stringer("from", l.peer.Addr), zap.String("reason", refused.Text))
+		}
+		l.send(&wire.Refused{Request: join.Request, Code: refused.Code, Text: refused.Text})
+	}
+	pkg, err := s.cfg.Open(ctx, join.Package, l.peer)
+	if err != nil {
+		refuse(err)
+		return nil
+	}
+	session, err := s.sessionFor(pkg)
+	if err != nil {
+		refuse(err)
+		return nil
+	}
+	number := s.clients.Add(1)
+	session.post(func(sender *sender) { sender.join(l, join, number) })
+	return session
+}
+
+// sessionFor returns the running session of a package, or starts one. It takes
+// over pkg.
+func (s *Server) sessionFor(pkg *Package) (*sender, error) {
+	digest := pkg.Content.Digest()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		_ = pkg.Content.Close()
+		return nil, &RefusedError{Code: wire.ServerStops, Text: "the distribution point is stopping; try again in a minute"}
+	}
+	if running := s.sessions[digest]; running != nil && running.pkg.Encrypt == pkg.Encrypt && running.pkg.Unicast == pkg.Unicast {
+		_ = pkg.Content.Close()
+		return running, nil
+	}
+	group, err := s.cfg.OpenGroup()
+	if err != nil {
+		_ = pkg.Content.Close()
+		return nil, fmt.Errorf("start session of %s: %w", pkg.Name, err)
+	}
+	session := s.newSender(pkg, group)
+	s.sessions[digest] = session
+	s.share()
+	s.running.Go(func() { session.run(s.ctx) })
+	session.log.Info("session started", zap.Stringer("group", group.Addr), zap.Stringer("mode", session.mode),
+		zap.Int64("bytes", session.geo.image), zap.Int("symbol", session.geo.symbol))
+	return session, nil
+}
+
+func (s *Server) newSender(pkg *Package, group *Group) *sender {
+	now := time.Now()
+	s.count++
+	id := fmt.Sprintf("s%d", s.count)
+	geo := newGeometry(pkg.Content.Size(), s.symbolSize())
+	manifest := pkg.Content.Manifest().Marshal()
+	_, signer, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic("session: " + err.Error()) // crypto/rand never fails
+	}
+	session := &sender{
+		id: id, session: crypto.NewSessionID(), pkg: pkg, group: group, geo: geo, server: s,
+		log:  s.cfg.Log.With(zap.String("session", id), zap.String("package", pkg.Name)),
+		mail: make(chan func(*sender), mailboxLength), stopped: make(chan struct{}),
+		mode: crypto.Clear, epoch: 1, secret: crypto.NewSecret(), signer: signer, number: 1,
+		manifest: manifest, roots: crypto.Roots(manifest), need: newBitset(geo.blocks()), debts: newDebtBook(),
+		next: make([]uint8, geo.blocks()), turnAt: make([]uint64, geo.blocks()), codes: codes{}, law: newRateLaw(s.cfg.Ceiling), pacer: multicast.NewPacer(rateStart, geo.packet(), 0), roster: newRoster(),
+		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), sentSince: now, aloneAt: now,
+		arena: make([]byte, 0, max(runLimit, geo.packet())+geo.packet()),
+	}
+	if pkg.Encrypt {
+		session.mode = crypto.Encrypted
+	}
+	session.arena = session.arena[:cap(session.arena)]
+	session.turn.source = make([]byte, 0, (crypto.BlockSize/geo.symbol+1)*geo.symbol)
+	session.keys = crypto.NewKeys(session.mode, session.session, pkg.Content.Digest(), session.secret, session.number)
+	session.info = SessionInfo{
+		ID: id, Session: session.session, Package: pkg.Name, Digest: pkg.Content.Digest(), Mode: session.mode, Unicast: pkg.Unicast,
+		Group: group.Addr, Started: now, ImageSize: geo.image, Blocks: geo.b, Symbol: geo.symbol, Progress: now,
+	}
+	return session
+}
+
+// symbolSize returns the largest symbol whose packets the network takes.
+func (s *Server) symbolSize() int {
+	for _, size := range symbolSizes {
+		if packetOverhead+size <= s.cfg.MaxPayload {
+			return size
+		}
+	}
+	return symbolSizes[len(symbolSizes)-1]
+}
+
+// share divides the ceiling among the running sessions; the caller holds mu.
+func (s *Server) share() {
+	if len(s.sessions) == 0 {
+		return
+	}
+	each := s.cfg.Ceiling / float64(len(s.sessions))
+	for _, session := range s.sessions {
+		session.post(func(sender *sender) { sender.law.setCeiling(time.Now(), each) })
+	}
+}
+
+// sessionEnded takes a session out of the books.
+func (s *Server) sessionEnded(session *sender, info SessionInfo) {
+	s.mu.Lock()
+	if s.sessions[info.Digest] == session {
+		delete(s.sessions, info.Digest)
+	}
+	for token, grant := range s.grants {
+		for _, m := range session.roster.members {
+			if m.token == token && grant.Digest == info.Digest {
+				delete(s.grants, token)
+			}
+		}
+	}
+	totals := s.totalsLocked(info.Package)
+	totals.Sent.add(info.Sent)
+	totals.NACKs.add(info.NACKs)
+	s.ended = append(s.ended, info)
+	s.ended = s.ended[max(0, len(s.ended)-endedKept):]
+	s.share()
+	s.mu.Unlock()
+	if s.cfg.Observer != nil {
+		s.cfg.Observer.SessionEnded(info)
+	}
+}
+
+// endedKept is how many ended sessions are remembered in memory.
+const endedKept = 32
+
+func (t *SentTotals) add(o SentTotals) {
+	t.SourcePackets += o.SourcePackets
+	t.ParityPackets += o.ParityPackets
+	t.ManifestPackets += o.ManifestPackets
+	t.ControlPackets += o.ControlPackets
+	t.SourceBytes += o.SourceBytes
+	t.ParityBytes += o.ParityBytes
+	t.ManifestBytes += o.ManifestBytes
+	t.ControlBytes += o.ControlBytes
+	t.Errors += o.Errors
+}
+
+func (t *NACKTotals) add(o NACKTotals) {
+	t.Served += o.Served
+	t.Merged += o.Merged
+	t.Suppressed += o.Suppressed
+	t.Limited += o.Limited
+}
+
+func (s *Server) totals(name string, change func(*PackageTotals)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s.totalsLocked(name))
+}
+
+func (s *Server) totalsLocked(name string) *PackageTotals {
+	t := s.packages[name]
+	if t == nil {
+		t = &PackageTotals{Results: map[[2]string]uint64{}, Fallbacks: map[string]uint64{}}
+		s.packages[name] = t
+	}
+	return t
+}
+
+func (s *Server) grant(token [32]byte, g Grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grants[token] = g
+}
+
+func (s *Server) revoke(token [32]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.grants, token)
+}
+
+// Grant returns what a unicast token is good for; false for a token that isn't, or
+// is no longer, valid. Tokens die with eviction, with the client's end and with the session.
+func (s *Server) Grant(token [32]byte) (Grant, bool) {
+	if token == [32]byte{} {
+		return Grant{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.grants[token]
+	return g, ok
+}
+
+// Sessions returns the running sessions, oldest first, then those ended lately.
+func (s *Server) Sessions() (running, ended []SessionInfo) {
+	s.mu.Lock()
+	senders := slices.Collect(maps.Values(s.sessions))
+	ended = slices.Clone(s.ended)
+	s.mu.Unlock()
+	for _, session := range senders {
+		var info SessionInfo
+		if session.ask(func(sender *sender) { info = sender.snapshot() }) {
+			running = append(running, info)
+		}
+	}
+	slices.SortFunc(running, func(a, b SessionInfo) int { return a.Started.Compare(b.Started) })
+	return running, ended
+}
+
+// Totals returns the counters of each package, running sessions included, and the
+// packets dropped by reason.
+func (s *Server) Totals() (packages map[string]PackageTotals, dropped map[string]uint64) {
+	running, _ := s.Sessions()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	packages = map[string]PackageTotals{}
+	for name, t := range s.packages {
+		c := *t
+		c.Results, c.Fallbacks = maps.Clone(t.Results), maps.Clone(t.Fallbacks)
+		packages[name] = c
+	}
+	for _, info := range running {
+		if session := s.sessions[info.Digest]; session == nil || session.id != info.ID {
+			continue // it ended meanwhile, and is in the totals already
+		}
+		t := packages[info.Package]
+		t.Sent.add(info.Sent)
+		t.NACKs.add(info.NACKs)
+		packages[info.Package] = t
+	}
+	return packages, s.dropped.snapshot()
+}
+
+// find returns a running session by its short id.
+func (s *Server) find(id string) (*sender, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, session := range s.sessions {
+		if session.id == id {
+			return session, nil
+		}
+	}
+	for _, info := range s.ended {
+		if info.ID == id {
+			return nil, fmt.Errorf("session %s has ended (%s); nothing changed", id, info.Reason)
+		}
+	}
+	return nil, fmt.Errorf("no session %s; list them: wimcast session list", id)
+}
+
+// Evict takes a client, by its name or number, out of a session. When Evict returns nothing
+// is sealed any more under an epoch that the client was given.
+func (s *Server) Evict(id string, number uint32) error {
+	session, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	if !session.ask(func(sender *sender) { err = sender.evict(number) }) {
+		return fmt.Errorf("session %s has just ended; nothing changed", id)
+	}
+	return err
+}
+
+// Stop ends a session; its clients are told the reason.
+func (s *Server) Stop(id, reason string) error {
+	session, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	if !session.ask(func(sender *sender) { sender.ending = reason }) {
+		return fmt.Errorf("session %s has just ended; nothing changed", id)
+	}
+	<-session.stopped
+	return nil
+}
+
+// Drain refuses new sessions and waits for the running ones to end, as long as the context allows.
+func (s *Server) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.running.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Close ends all sessions at once and waits for them. It may be called more than once.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.stop(errors.New("the distribution point stopped"))
+	s.running.Wait()
+}

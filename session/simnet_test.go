@@ -1,0 +1,640 @@
+package session
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"wimcast/crypto"
+	"wimcast/multicast"
+)
+
+// This file is a small network in memory: a group that carries runs of packets to
+// its members, and control channels between clients and server. Each client has a
+// link that loses, repeats, delays, reorders and damages. With testing/synctest all of it runs in virtual time.
+
+// simLink is a client's way to the network.
+type simLink struct {
+	mu      sync.Mutex
+	random  *rand.Rand
+	delay   time.Duration
+	jitter  time.Duration // added at random, reorders
+	loss    float64       // of group packets
+	control float64       // loss of control messages
+	repeat  float64
+	damage  float64
+	burst   int           // packets lost in a row
+	every   time.Duration // time between bursts
+	burstAt time.Time
+	left    int
+	deaf    bool    // no group packets at all
+	rate    float64 // bytes/s of the link, 0 for no limit
+	queue   time.Duration
+	busy    time.Time // until when the link is sending
+	forge   func(packet []byte) []byte
+}
+
+// carries decides what becomes of a group packet: how many copies arrive, and when.
+func (l *simLink) carries(now time.Time, n int) (copies int, at time.Time, damaged bool) {
+	if l.deaf {
+		return 0, now, false
+	}
+	at = now.Add(l.delay)
+	if l.rate > 0 {
+		l.busy = later(l.busy, now)
+		if l.busy.Sub(now) > l.queue {
+			return 0, now, false
+		}
+		l.busy = l.busy.Add(time.Duration(float64(n+42) / l.rate * float64(time.Second)))
+		at = l.busy.Add(l.delay)
+	}
+	if l.burst > 0 {
+		if l.burstAt.IsZero() {
+			l.burstAt = now.Add(time.Duration(l.random.Int64N(int64(l.every))))
+		}
+		if !now.Before(l.burstAt) {
+			l.burstAt, l.left = now.Add(l.every), l.burst
+		}
+		if l.left > 0 {
+			l.left--
+			return 0, now, false
+		}
+	}
+	if l.random.Float64() < l.loss {
+		return 0, now, false
+	}
+	if l.jitter > 0 {
+		at = at.Add(time.Duration(l.random.Int64N(int64(l.jitter))))
+	}
+	copies = 1
+	if l.random.Float64() < l.repeat {
+		copies = 2
+	}
+	return copies, at, l.random.Float64() < l.damage
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// simQueue delivers datagrams at their times.
+type simQueue struct {
+	mu     sync.Mutex
+	items  []simItem
+	wake   chan struct{}
+	closed chan struct{}
+	once   sync.Once
+	bytes  int
+	limit  int
+	lost   uint64
+}
+
+type simItem struct {
+	at      time.Time
+	data    []byte
+	segment int
+}
+
+func newSimQueue(limit int) *simQueue {
+	return &simQueue{wake: make(chan struct{}, 1), closed: make(chan struct{}), limit: limit}
+}
+
+func (q *simQueue) put(item simItem) {
+	q.mu.Lock()
+	if q.limit > 0 && q.bytes+len(item.data) > q.limit {
+		q.lost++
+		q.mu.Unlock()
+		return
+	}
+	q.bytes += len(item.data)
+	i := len(q.items)
+	for i > 0 && q.items[i-1].at.After(item.at) {
+		i--
+	}
+	q.items = slices.Insert(q.items, i, item)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+var errSimClosed = errors.New("closed")
+
+func (q *simQueue) get() (simItem, error) {
+	for {
+		q.mu.Lock()
+		var wait <-chan time.Time
+		if len(q.items) > 0 {
+			item := q.items[0]
+			if d := time.Until(item.at); d > 0 {
+				wait = time.After(d)
+			} else {
+				q.items = q.items[1:]
+				q.bytes -= len(item.data)
+				q.mu.Unlock()
+				return item, nil
+			}
+		}
+		q.mu.Unlock()
+		select {
+		case <-q.closed:
+			return simItem{}, errSimClosed
+		case <-q.wake:
+		case <-wait:
+		}
+	}
+}
+
+func (q *simQueue) close() { q.once.Do(func() { close(q.closed) }) }
+
+// simGroup is a group of one session: the server's caster, and its hearers.
+type simGroup struct {
+	mu      sync.Mutex
+	hearers map[*simHearer]bool
+	taps    []func(packet []byte) // see each packet as sent
+	packets uint64
+	bytes   uint64
+	closed  bool
+}
+
+func (g *simGroup) Send(buf []byte, segment int) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if segment <= 0 || len(buf) > 65_507 {
+		panic(fmt.Sprintf("send of %d bytes in segments of %d", len(buf), segment))
+	}
+	now := time.Now()
+	for rest := buf; len(rest) > 0; {
+		n := min(segment, len(rest))
+		g.packets++
+		g.bytes += uint64(n)
+		for _, tap := range g.taps {
+			tap(rest[:n])
+		}
+		rest = rest[n:]
+	}
+	for h := range g.hearers {
+		h.deliver(now, buf, segment)
+	}
+	return nil
+}
+
+func (g *simGroup) Close() error { g.closed = true; return nil }
+
+type simHearer struct {
+	group *simGroup
+	link  *simLink
+	queue *simQueue
+	deaf  bool
+}
+
+// deliver carries a run to one member; neighbours that arrive together stay one run, as with GRO.
+func (h *simHearer) deliver(now time.Time, buf []byte, segment int) {
+	l := h.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var run simItem
+	flush := func() {
+		if len(run.data) > 0 {
+			h.queue.put(run)
+		}
+		run = simItem{}
+	}
+	for rest := buf; len(rest) > 0; {
+		packet := rest[:min(segment, len(rest))]
+		rest = rest[len(packet):]
+		copies, at, damaged := l.carries(now, len(packet))
+		for range copies {
+			if len(run.data) > 0 && (!run.at.Equal(at) || damaged) {
+				flush()
+			}
+			run.at, run.segment = at, segment
+			run.data = append(run.data, packet...)
+			if damaged {
+				run.data[l.random.IntN(len(run.data))] ^= 1 << l.random.IntN(8)
+				flush()
+			}
+		}
+		if l.forge != nil {
+			if forged := l.forge(bytes.Clone(packet)); forged != nil {
+				flush()
+				h.queue.put(simItem{at: at, data: forged, segment: len(forged)})
+			}
+		}
+	}
+	flush()
+}
+
+func (h *simHearer) Receive(runs []multicast.Run) (int, error) {
+	item, err := h.queue.get()
+	if err != nil {
+		return 0, err
+	}
+	runs[0] = multicast.Run{Data: item.data, Segment: item.segment}
+	return 1, nil
+}
+
+func (h *simHearer) Dropped() uint64 {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	return h.queue.lost
+}
+func (h *simHearer) Rejoin() error { return nil }
+func (h *simHearer) Close() error {
+	h.group.mu.Lock()
+	delete(h.group.hearers, h)
+	h.group.mu.Unlock()
+	h.queue.close()
+	return nil
+}
+
+// simControl is one end of a control channel.
+type simControl struct {
+	link     *simLink
+	in, out  *simQueue
+	together []*simQueue
+}
+
+func (c *simControl) Send(message []byte) error {
+	c.link.mu.Lock()
+	lost := c.link.random.Float64() < c.link.control
+	at := time.Now().Add(c.link.delay)
+	if c.link.jitter > 0 {
+		at = at.Add(time.Duration(c.link.random.Int64N(int64(c.link.jitter))))
+	}
+	c.link.mu.Unlock()
+	if !lost {
+		c.out.put(simItem{at: at, data: bytes.Clone(message)})
+	}
+	return nil
+}
+
+func (c *simControl) Receive(buf []byte) (int, error) {
+	item, err := c.in.get()
+	if err != nil {
+		return 0, err
+	}
+	return copy(buf, item.data), nil
+}
+
+// Close closes this end only, as with datagrams: the other end hears nothing of it.
+func (c *simControl) Close() error { c.in.close(); return nil }
+
+// simContent is a package in memory.
+type simContent struct {
+	data     []byte
+	manifest *crypto.Manifest
+	damaged  int // block that turns out damaged, -1 for none
+}
+
+func newSimContent(random *rand.Rand, size int) *simContent {
+	c := &simContent{data: make([]byte, size), damaged: -1}
+	for i := range c.data {
+		c.data[i] = byte(random.Uint32())
+	}
+	b := crypto.NewManifestBuilder()
+	_, _ = b.Write(c.data)
+	c.manifest = b.Manifest()
+	return c
+}
+
+func (c *simContent) Size() int64                { return int64(len(c.data)) }
+func (c *simContent) Digest() crypto.Hash        { return c.manifest.Digest() }
+func (c *simContent) Manifest() *crypto.Manifest { return c.manifest }
+func (c *simContent) Close() error               { return nil }
+func (c *simContent) ReadBlock(i int, dst []byte) (int, error) {
+	if i == c.damaged {
+		return 0, errors.New("block is damaged")
+	}
+	return copy(dst, c.data[i*crypto.BlockSize:][:crypto.BlockLen(c.Size(), i)]), nil
+}
+
+// simTarget is a file in memory that survives its client.
+type simTarget struct {
+	data     []byte
+	have     []int
+	manifest []byte
+	finished bool
+	digest   crypto.Hash
+	full     bool          // disk full
+	slow     time.Duration // per write
+	writes   int
+	verified int // blocks read back
+}
+
+func (f *simTarget) Begin(digest crypto.Hash, size int64) (iter.Seq[int], []byte, error) {
+	if f.data == nil || f.digest != digest {
+		f.data, f.digest, f.have, f.manifest = make([]byte, size), digest, nil, nil
+	}
+	return slices.Values(f.have), f.manifest, nil
+}
+
+func (f *simTarget) WriteBlock(i int, data []byte) error {
+	if f.slow > 0 {
+		time.Sleep(f.slow)
+	}
+	if f.full {
+		return errors.New("no space left on device")
+	}
+	f.writes++
+	copy(f.data[i*crypto.BlockSize:], data)
+	return nil
+}
+
+func (f *simTarget) ReadBlock(i int, dst []byte) (int, error) {
+	f.verified++
+	return copy(dst, f.data[i*crypto.BlockSize:][:crypto.BlockLen(int64(len(f.data)), i)]), nil
+}
+func (f *simTarget) WriteAt(p []byte, off int64) (int, error) { return copy(f.data[off:], p), nil }
+func (f *simTarget) ReadAt(p []byte, off int64) (int, error)  { return copy(p, f.data[off:]), nil }
+func (f *simTarget) Finish() error                            { f.finished = true; return nil }
+func (f *simTarget) Checkpoint(have iter.Seq[int], manifest []byte) error {
+	f.have, f.manifest = collect(have), bytes.Clone(manifest)
+	return nil
+}
+
+// simFetcher fetches from the content itself.
+type simFetcher struct {
+	room *room
+	lies bool
+}
+
+func (f *simFetcher) Manifest(context.Context) ([]byte, error) {
+	return f.room.content.manifest.Marshal(), nil
+}
+
+func (f *simFetcher) Fetch(ctx context.Context, first, count int, deliver func(int, []byte) error) error {
+	buf := make([]byte, crypto.BlockSize)
+	for i := first; i < first+count; i++ {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+		n, err := f.room.content.ReadBlock(i, buf)
+		if err != nil {
+			return err
+		}
+		if f.lies {
+			buf[0] ^= 1
+		}
+		if err := deliver(i, buf[:n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// room is a server and its clients.
+type room struct {
+	t       *testing.T
+	random  *rand.Rand
+	content *simContent
+	encrypt bool
+	unicast bool
+	ceiling float64
+
+	mu       sync.Mutex
+	server   *Server
+	groups   []*simGroup
+	controls []*simControl
+	serving  sync.WaitGroup
+	clients  []*roomClient
+	ended    []SessionInfo
+}
+
+type roomClient struct {
+	room     *room
+	name     string
+	link     *simLink
+	target   *simTarget
+	receiver *Receiver
+	events   []Event
+	result   Result
+	err      error
+	done     chan struct{}
+	cancel   context.CancelCauseFunc
+	fetcher  *simFetcher
+}
+
+func newRoom(t *testing.T, seed uint64, size int) *room {
+	random := rand.New(rand.NewPCG(seed, 1))
+	r := &room{t: t, random: random, content: newSimContent(random, size), encrypt: true, unicast: true, ceiling: 40e6}
+	r.start()
+	return r
+}
+
+// start starts a server, as after a crash: it knows nothing.
+func (r *room) start() {
+	s := NewServer(ServerConfig{
+		Open: func(_ context.Context, ref string, _ Peer) (*Package, error) {
+			if ref != "w11" {
+				return nil, &RefusedError{Code: 1, Text: "no package " + ref}
+			}
+			return &Package{Name: "w11@1", Encrypt: r.encrypt, Unicast: r.unicast, Content: r.content}, nil
+		},
+		OpenGroup: func() (*Group, error) {
+			g := &simGroup{hearers: map[*simHearer]bool{}}
+			r.mu.Lock()
+			r.groups = append(r.groups, g)
+			n := len(r.groups)
+			r.mu.Unlock()
+			return &Group{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 195, 16, byte(n)}), 63000), Caster: g}, nil
+		},
+		Ceiling: r.ceiling, Observer: r,
+	})
+	r.mu.Lock()
+	r.server = s
+	r.mu.Unlock()
+}
+
+func (r *room) ClientEnded(SessionInfo, ClientInfo) {}
+func (r *room) SessionEnded(info SessionInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = append(r.ended, info)
+}
+
+// kill ends the server as kill -9 does: nobody is told anything.
+func (r *room) kill() {
+	r.mu.Lock()
+	s, groups, controls := r.server, r.groups, r.controls
+	r.controls = nil
+	r.server = nil
+	r.mu.Unlock()
+	for _, g := range groups {
+		g.mu.Lock()
+		for h := range g.hearers {
+			delete(g.hearers, h)
+		}
+		g.mu.Unlock()
+	}
+	for _, c := range controls {
+		c.out = newSimQueue(0) // the last words get lost
+		c.in.close()
+	}
+	s.Close()
+	r.serving.Wait()
+}
+
+// stop ends everything that is left.
+func (r *room) stop() {
+	r.mu.Lock()
+	s, controls := r.server, r.controls
+	r.mu.Unlock()
+	if s != nil {
+		s.Close()
+	}
+	for _, c := range controls {
+		c.in.close()
+	}
+	r.serving.Wait()
+}
+
+func (r *room) client(name string) *roomClient {
+	c := &roomClient{
+		room: r, name: name, target: &simTarget{},
+		link: &simLink{random: rand.New(rand.NewPCG(r.random.Uint64(), 2)), delay: 500 * time.Microsecond},
+	}
+	c.fetcher = &simFetcher{room: r}
+	r.clients = append(r.clients, c)
+	return c
+}
+
+func (c *roomClient) dial(context.Context) (Control, error) {
+	r := c.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.server == nil {
+		return nil, errors.New("nothing answers")
+	}
+	up, down := newSimQueue(0), newSimQueue(0)
+	server := &simControl{link: c.link, in: up, out: down}
+	r.controls = append(r.controls, server)
+	s := r.server
+	r.serving.Go(func() {
+		_ = s.Serve(context.Background(), Peer{Name: c.name, Role: "client", Serial: "1", Addr: netip.MustParseAddrPort("10.77.0.2:1000")}, server)
+	})
+	return &simControl{link: c.link, in: down, out: up}, nil
+}
+
+func (c *roomClient) hear(group netip.AddrPort, _ netip.Addr) (Hearer, error) {
+	r := c.room
+	r.mu.Lock()
+	g := r.groups[group.Addr().As4()[3]-1]
+	r.mu.Unlock()
+	h := &simHearer{group: g, link: c.link, queue: newSimQueue(4 << 20)}
+	g.mu.Lock()
+	g.hearers[h] = true
+	g.mu.Unlock()
+	return h, nil
+}
+
+// start begins to receive.
+func (c *roomClient) start() *roomClient {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c.cancel, c.done = cancel, make(chan struct{})
+	cfg := ReceiverConfig{
+		Package: "w11", Dial: c.dial, Hear: c.hear, Target: c.target,
+		Fetch:  func(UnicastOffer) (Fetcher, error) { return c.fetcher, nil },
+		Notify: func(e Event) { c.events = append(c.events, e) },
+	}
+	cfg.Machine.Host = c.name
+	c.receiver = NewReceiver(cfg)
+	seed := c.link.random.Uint64()
+	c.receiver.random = rand.New(rand.NewPCG(seed, 3))
+	go func() {
+		defer close(c.done)
+		c.result, c.err = c.receiver.Run(ctx)
+	}()
+	return c
+}
+
+// stop ends the client as kill -9 does, as far as the program can.
+func (c *roomClient) stop() {
+	c.cancel(errors.New("killed"))
+	<-c.done
+}
+
+func (c *roomClient) event(kind EventKind) bool {
+	return slices.ContainsFunc(c.events, func(e Event) bool { return e.Kind == kind })
+}
+
+// wait waits for every client and holds what each received against the image.
+func (r *room) wait() {
+	r.t.Helper()
+	for _, c := range r.clients {
+		select {
+		case <-c.done:
+		case <-time.After(5 * time.Minute):
+			running, _ := r.server.Sessions()
+			for _, s := range running {
+				for _, c := range s.Clients {
+					r.t.Logf("%+v", c)
+				}
+				s.Clients = nil
+				r.t.Logf("%+v", s)
+			}
+			c.cancel(errors.New("never done"))
+			<-c.done
+			r.t.Errorf("%s: stuck at %+v", c.name, c.receiver.Progress())
+		}
+		if c.err != nil {
+			r.t.Errorf("%s: %v (events %v)", c.name, c.err, c.events)
+			continue
+		}
+		r.check(c)
+	}
+}
+
+func (r *room) check(c *roomClient) {
+	r.t.Helper()
+	if !c.target.finished {
+		r.t.Errorf("%s: not finished", c.name)
+	}
+	if !bytes.Equal(c.target.data, r.content.data) {
+		r.t.Errorf("%s: content differs", c.name)
+	}
+	t := c.result.Totals
+	if sum := t.Multicast + t.Unicast + t.Held; sum != r.content.Size() {
+		r.t.Errorf("%s: %d bytes proven (multicast %d, unicast %d, held %d), want %d", c.name, sum, t.Multicast, t.Unicast, t.Held, r.content.Size())
+	}
+}
+
+// sent adds up what all sessions sent.
+func (r *room) sent() (total SentTotals) {
+	packages, _ := r.server.Totals()
+	return packages["w11@1"].Sent
+}
+
+// sourcePackets is how many packets the image takes without loss.
+func (r *room) sourcePackets() uint64 {
+	geo := newGeometry(r.content.Size(), defaultSymbol)
+	n := 0
+	for b := geo.m; b < geo.blocks(); b++ {
+		n += geo.k(b)
+	}
+	return uint64(n)
+}
+
+func sortedNames(clients []*roomClient) []string {
+	var names []string
+	for _, c := range clients {
+		names = append(names, c.name)
+	}
+	slices.SortFunc(names, cmp.Compare[string])
+	return names
+}
