@@ -31,7 +31,7 @@ type batchReader struct {
 	buffer []byte
 }
 
-func (b *batchReader) init(conn *net.UDPConn, _ int) error {
+func (b *batchReader) init(conn *net.UDPConn) error {
 	b.conn, b.buffer = conn, make([]byte, 64<<10)
 	return nil
 }
