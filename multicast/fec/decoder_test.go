@@ -90,7 +90,7 @@ func TestDecodeTwin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 8 {
+		for range 4 {
 			n := 1 + r.IntN(min(k, m, 64))
 			lost, parity := r.Perm(k)[:n], r.Perm(m)[:n]
 			shards := make([][]byte, Symbols)
