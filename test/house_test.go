@@ -1,0 +1,256 @@
+package test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "wimcast"
+
+// room is one line of the house (docs/design.md): what a package may import of
+// ours, and why no more.
+type room struct {
+	imports []string
+	reason  string
+}
+
+var house = map[string]room{
+	"metrics": {
+		[]string{"session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library"},
+		"it pulls snapshots from what counts; nothing pushes into it",
+	},
+	"api": {
+		[]string{"session", "multicast/wire", "crypto", "crypto/keyex", "library", "library/wim"},
+		"it shows and steers the daemon's parts; only cmd knows it",
+	},
+	"client": {
+		[]string{"session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
+		"it is a machine's side of a cast; only cmd knows it",
+	},
+	"unicast": {
+		[]string{"crypto", "crypto/keyex"},
+		"it serves blocks of whatever cmd plugs in; only cmd knows it",
+	},
+	"session": {
+		[]string{"multicast", "multicast/wire", "multicast/fec", "crypto"},
+		"it knows neither images at rest nor the control channel: cmd plugs them in",
+	},
+	"library": {
+		[]string{"library/wim", "crypto"},
+		"it is images at rest and knows nothing of casting them",
+	},
+	"crypto/keyex": {
+		[]string{"crypto"},
+		"it carries messages without understanding them",
+	},
+	"multicast": {
+		nil,
+		"it moves bytes and knows no protocol",
+	},
+	"multicast/wire": {nil, "a leaf: bytes in, structs out"},
+	"multicast/fec":  {nil, "a leaf: shards in, shards out"},
+	"crypto":         {nil, "a leaf: keys and hashes"},
+	"library/wim":    {nil, "a leaf: a file format"},
+}
+
+// leaves neither log nor read clocks nor start goroutines.
+var leaves = []string{"multicast/wire", "multicast/fec", "crypto", "library/wim"}
+
+// solitary names who alone may import a package of others, tests included.
+var solitary = []struct{ prefix, importer, reason string }{
+	{"github.com/pion/", "crypto/keyex", "what is known of its faults is handled in one place"},
+	{"github.com/prometheus/client_golang", "metrics", "names and labels are decided in one place"},
+	{"github.com/klauspost/reedsolomon", "multicast/fec", "one erasure code, compared with its twin in one place"},
+	{"github.com/zeebo/blake3", "crypto", "one hash of a block"},
+}
+
+// sheltered names what session's own code can't touch of the standard library.
+var sheltered = []string{"os", "net", "net/http", "crypto/tls", "syscall"}
+
+// source is a Go file of the module.
+type source struct {
+	pkg  string // path of its package within the module; "" is the root
+	name string
+	test bool
+	file *ast.File
+}
+
+// ours reports the path within the module of an import of ours.
+func ours(imported string) (string, bool) { return strings.CutPrefix(imported, module+"/") }
+
+func (s source) imports() []string {
+	var paths []string
+	for _, spec := range s.file.Imports {
+		if name, err := strconv.Unquote(spec.Path.Value); err == nil {
+			paths = append(paths, name)
+		}
+	}
+	return paths
+}
+
+// sources parses every Go file of the module, for whatever system it is.
+func sources(t *testing.T) []source {
+	t.Helper()
+	root := os.DirFS("..")
+	files := token.NewFileSet()
+	var all []source
+	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			hidden := name != "." && strings.HasPrefix(entry.Name(), ".")
+			if hidden || entry.Name() == "testdata" || name == "tools" || name == "dist" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if path.Ext(name) != ".go" {
+			return nil
+		}
+		text, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		pkg := path.Dir(name)
+		if pkg == "." {
+			pkg = ""
+		}
+		all = append(all, source{pkg: pkg, name: name, test: strings.HasSuffix(name, "_test.go"), file: file})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 {
+		t.Fatal("no Go files found: the walk is broken")
+	}
+	return all
+}
+
+func TestHouseImports(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, imported := range s.imports() {
+			for _, rule := range solitary {
+				if strings.HasPrefix(imported, rule.prefix) && s.pkg != rule.importer {
+					t.Errorf("%s imports %s: only %s does: %s", s.name, imported, rule.importer, rule.reason)
+				}
+			}
+			if s.test {
+				continue // a test plugs in what it likes
+			}
+			own, isOurs := ours(imported)
+			switch top, _, _ := strings.Cut(s.pkg, "/"); top {
+			case "cmd", "test":
+				continue // cmd wires everything; test stands outside
+			}
+			row, known := house[s.pkg]
+			if !known {
+				t.Errorf("%s: package %s isn't in the table of the house: add it with what it may import, and why", s.name, s.pkg)
+				break
+			}
+			if isOurs && !slices.Contains(row.imports, own) {
+				t.Errorf("%s imports %s: it may import %v: %s", s.name, imported, row.imports, row.reason)
+			}
+			if s.pkg == "session" && slices.Contains(sheltered, imported) {
+				t.Errorf("%s imports %s: session knows neither files nor sockets; cmd plugs them in", s.name, imported)
+			}
+		}
+	}
+}
+
+// TestHouseHasOneDirection holds the table itself: no row leads back to itself,
+// session and library don't meet, and every name in it has a row.
+func TestHouseHasOneDirection(t *testing.T) {
+	var reach func(from string, seen map[string]bool)
+	reach = func(from string, seen map[string]bool) {
+		for _, to := range house[from].imports {
+			if _, ok := house[to]; !ok {
+				t.Errorf("%s may import %s, which has no row", from, to)
+			}
+			if !seen[to] {
+				seen[to] = true
+				reach(to, seen)
+			}
+		}
+	}
+	for _, pkg := range slices.Sorted(maps.Keys(house)) {
+		seen := map[string]bool{}
+		reach(pkg, seen)
+		if seen[pkg] {
+			t.Errorf("%s leads back to itself", pkg)
+		}
+		if pkg == "session" && seen["library"] || pkg == "library" && seen["session"] {
+			t.Error("session and library know each other")
+		}
+		if slices.Contains(leaves, pkg) && len(seen) > 0 {
+			t.Errorf("leaf %s imports %v", pkg, slices.Sorted(maps.Keys(seen)))
+		}
+	}
+}
+
+func TestLeavesAreQuiet(t *testing.T) {
+	clocks := []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
+	for _, s := range sources(t) {
+		if s.test || !slices.Contains(leaves, s.pkg) {
+			continue
+		}
+		for _, imported := range s.imports() {
+			if imported == "log" || strings.HasPrefix(imported, "log/") || strings.HasPrefix(imported, "go.uber.org/zap") {
+				t.Errorf("%s imports %s: a leaf doesn't log", s.name, imported)
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s: a leaf doesn't start goroutines", s.name)
+			case *ast.FuncDecl:
+				if n.Recv == nil && n.Name.Name == "init" {
+					t.Errorf("%s: a leaf has no init", s.name)
+				}
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clocks, n.Sel.Name) {
+					t.Errorf("%s: time.%s: a leaf reads no clock", s.name, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// home matches paths of somebody's own machine.
+var home = regexp.MustCompile(`(?:^|[\s"'=(:])/(?:home|root|Users|work)/[A-Za-z0-9_.]`)
+
+func TestNoPathsOfOwnMachines(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "git", "-c", "safe.directory=*", "ls-files", "-z", "..")
+	out, err := list.Output()
+	if err != nil {
+		t.Skipf("not a git checkout: git ls-files: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		text, err := os.ReadFile(filepath.FromSlash(name))
+		if err != nil || bytes.IndexByte(text, 0) >= 0 {
+			continue // removed but not yet committed, or not text
+		}
+		if match := home.Find(text); match != nil {
+			t.Errorf("%s holds a path of somebody's machine: %s", name, bytes.TrimSpace(match))
+		}
+	}
+}
