@@ -199,11 +199,12 @@ func (h *Host) setRules(ctx context.Context) error {
 
 // counters declares counters; those that are there keep their values.
 func (h *Host) counters(names ...string) string {
-	script := "add table netdev room\n"
+	var b strings.Builder
+	b.WriteString("add table netdev room\n")
 	for _, name := range names {
-		script += fmt.Sprintf("add counter netdev room %s_%s\n", name, h.port)
+		fmt.Fprintf(&b, "add counter netdev room %s_%s\n", name, h.port)
 	}
-	return script
+	return b.String()
 }
 
 // chain is the script that replaces a chain, or removes it without rules.

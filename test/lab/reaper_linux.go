@@ -125,7 +125,7 @@ func sweep() error {
 		if err != nil {
 			continue // it ended meanwhile, or is another user's
 		}
-		for _, variable := range strings.Split(string(environment), "\x00") {
+		for variable := range strings.SplitSeq(string(environment), "\x00") {
 			value, ok := strings.CutPrefix(variable, ownerVariable+"=")
 			if !ok || ownerLives(value) {
 				continue
