@@ -1,0 +1,110 @@
+# wimcast: build, check and try it.
+#
+#   make demo    cast a real image to four clients on this machine
+#   make check   every check and every test; installs what is missing
+#   make quick   formatting, vet and the short tests, in under a minute
+#   make build   dist/wimcastd, dist/wimcast, dist/wimcast.exe
+#   make fuzz    each fuzz target for FUZZTIME (default 10s)
+#   make setup   installs missing Debian packages by name, as root or by sudo
+#
+# Nothing is written outside this directory but Go's own caches.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+MAKEFLAGS   += --no-print-directory
+
+# The version is stamped below; Go's own stamping fails in a checkout that
+# belongs to another user.
+export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)'
+FUZZTIME ?= 10s
+
+# Built once for each set of versions (golangci-lint takes minutes).
+TOOLS := $(CURDIR)/.cache/tools-$(shell cat tools/go.mod tools/go.sum | cksum | cut -d' ' -f1)-$(shell go env GOVERSION)
+
+# The packages that the Windows client is made of.
+WINDOWS_PACKAGES = $$(GOOS=windows CGO_ENABLED=0 go list -deps ./cmd/wimcast | grep '^wimcast/')
+
+heading = @printf '\n== %s\n' '$(1)'
+
+.PHONY: build demo check quick fuzz setup tools format vet fix lint tidy cross unit test tests clean
+
+build:
+	$(GO_BUILD) -o dist/wimcastd ./cmd/wimcastd
+	$(GO_BUILD) -o dist/wimcast ./cmd/wimcast
+	GOOS=windows GOARCH=amd64 $(GO_BUILD) -o dist/wimcast.exe ./cmd/wimcast
+	GOOS=windows GOARCH=arm64 $(GO_BUILD) -o dist/wimcast-arm64.exe ./cmd/wimcast
+
+demo: setup build
+	dist/wimcast demo
+
+check: setup format vet fix lint tidy cross unit tests
+	@printf '\n== all checks passed\n'
+
+quick: format
+	go vet ./...
+	go test -short $$(go list ./... | grep -v '^wimcast/test\(/\|$$\)')
+
+setup:
+	@test/setup/install
+
+tools: $(TOOLS)/gofumpt $(TOOLS)/golangci-lint
+
+$(TOOLS)/%:
+	$(call heading,building $*)
+	GOBIN=$(TOOLS) go -C tools install $$(go -C tools list tool | grep '/$*$$')
+
+format: $(TOOLS)/gofumpt
+	$(call heading,gofumpt)
+	@files=$$($(TOOLS)/gofumpt -l $$(git ls-files --cached --others --exclude-standard '*.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done)); \
+	if [ -n "$$files" ]; then printf 'not formatted:\n%s\nnext: %s -w .\n' "$$files" '$(TOOLS)/gofumpt'; exit 1; fi
+
+vet:
+	$(call heading,go vet)
+	go vet ./...
+	GOOS=windows CGO_ENABLED=0 go vet $(WINDOWS_PACKAGES)
+
+fix:
+	$(call heading,go fix)
+	go fix -diff ./...
+
+lint: $(TOOLS)/golangci-lint
+	$(call heading,golangci-lint)
+	$(TOOLS)/golangci-lint run
+
+tidy:
+	$(call heading,go mod tidy)
+	go mod tidy -diff
+	go mod verify
+
+cross: build
+	$(call heading,builds)
+	CGO_ENABLED=0 GOARCH=amd64 go build ./...
+	CGO_ENABLED=0 GOARCH=arm64 go build ./...
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build $(WINDOWS_PACKAGES)
+	GOOS=windows GOARCH=arm64 CGO_ENABLED=0 go build $(WINDOWS_PACKAGES)
+
+unit: build
+	$(call heading,the unit of systemd)
+	@test/setup/verify-unit
+
+# Fuzz targets run their seeds here. The whole-system tests run programs of
+# their own and are about time: they go without the race detector.
+tests: build
+	$(call heading,tests with the race detector)
+	@go build -o .cache/report ./test/setup/report
+	@go test -json -race -shuffle=on $$(go list ./... | grep -v '^wimcast/test$$') | .cache/report
+	$(call heading,whole-system tests)
+	@go test -json -shuffle=on -timeout 30m ./test | .cache/report
+
+test: tests
+
+fuzz:
+	@FUZZTIME=$(FUZZTIME) test/setup/fuzz
+
+clean:
+	rm -rf dist .cache

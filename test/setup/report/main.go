@@ -1,0 +1,117 @@
+// Command report turns the output of go test -json on standard input into what
+// a person reads: the closing line of each package, everything that a failing
+// test said, the reason of each skip, and a count at the end. It exits with
+// status 1 when a test or a build failed, and when no test ran at all.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// event is a line of go test -json (go doc test2json) or of the build (go help
+// buildjson).
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string
+	Test       string
+	Output     string
+}
+
+type tally struct{ passed, failed, skipped, broken int }
+
+func main() {
+	t, err := report(os.Stdin, os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error: report:", err)
+		os.Exit(1)
+	}
+	fmt.Printf("%d tests passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
+	if t.passed == 0 || t.failed > 0 || t.broken > 0 {
+		os.Exit(1)
+	}
+}
+
+// report copies what matters from r to w and counts.
+func report(r io.Reader, w io.Writer) (tally, error) {
+	var t tally
+	said := map[[2]string][]string{} // by package and test, until it ended
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			var e event
+			if json.Unmarshal(line, &e) != nil || e.Action == "" {
+				fmt.Fprintf(w, "%s", line) // go itself has something to say
+			} else {
+				t.take(e, said, w)
+			}
+		}
+		if err == io.EOF {
+			return t, nil
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+}
+
+func (t *tally) take(e event, said map[[2]string][]string, w io.Writer) {
+	key := [2]string{e.Package, e.Test}
+	switch e.Action {
+	case "build-output":
+		fmt.Fprint(w, e.Output)
+	case "build-fail":
+		t.broken++
+	case "output":
+		said[key] = append(said[key], e.Output)
+	case "pass":
+		if e.Test == "" {
+			closing(w, said[key])
+		} else {
+			t.passed++
+		}
+		delete(said, key)
+	case "skip":
+		if e.Test == "" {
+			closing(w, said[key]) // a package without tests
+		} else {
+			t.skipped++
+			fmt.Fprintf(w, "skipped: %s: %s\n", e.Test, reason(said[key]))
+		}
+		delete(said, key)
+	case "fail":
+		if e.Test == "" {
+			t.broken++
+		} else {
+			t.failed++
+		}
+		fmt.Fprint(w, strings.Join(said[key], ""))
+		delete(said, key)
+	}
+}
+
+// closing prints the line that go test ends a package with.
+func closing(w io.Writer, output []string) {
+	for _, line := range output {
+		if strings.HasPrefix(line, "ok ") || strings.HasPrefix(line, "?  ") {
+			fmt.Fprint(w, line)
+		}
+	}
+}
+
+// reason is what a skipped test said.
+func reason(output []string) string {
+	var words []string
+	for _, line := range output {
+		if !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(strings.TrimSpace(line), "--- ") {
+			words = append(words, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(words, " ")
+}

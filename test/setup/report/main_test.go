@@ -1,0 +1,61 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestReport(t *testing.T) {
+	for _, c := range []struct {
+		name, in, out string
+		want          tally
+	}{
+		{
+			"a passing package shows its closing line only",
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"noise\n"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Output":"PASS\n"}
+{"Action":"output","Package":"p","Output":"ok  \tp\t0.1s\n"}
+{"Action":"pass","Package":"p"}
+`,
+			"ok  \tp\t0.1s\n",
+			tally{passed: 1},
+		},
+		{
+			"a failing test shows all it said",
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: wrong\n"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
+{"Action":"fail","Package":"p"}
+`,
+			"    a_test.go:1: wrong\nFAIL\tp\t0.1s\n",
+			tally{failed: 1, broken: 1},
+		},
+		{
+			"a skip shows its reason",
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: not root\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"--- SKIP: TestA (0.00s)\n"}
+{"Action":"skip","Package":"p","Test":"TestA"}
+`,
+			"skipped: TestA: a_test.go:1: not root\n",
+			tally{skipped: 1},
+		},
+		{
+			"a build that fails is no success",
+			`{"ImportPath":"p","Action":"build-output","Output":"p.go:1: no\n"}
+{"ImportPath":"p","Action":"build-fail"}
+`,
+			"p.go:1: no\n",
+			tally{broken: 1},
+		},
+		{"what isn't JSON passes", "no such package\n", "no such package\n", tally{}},
+		{"a last line without an end passes", "half", "half", tally{}},
+	} {
+		var out strings.Builder
+		got, err := report(strings.NewReader(c.in), &out)
+		if err != nil || got != c.want || out.String() != c.out {
+			t.Errorf("%s: %+v, %v, printed %q; want %+v, %q", c.name, got, err, out.String(), c.want, c.out)
+		}
+	}
+}
