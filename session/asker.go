@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -18,8 +19,11 @@ type asker struct {
 	roundAt time.Time // no NACK before
 	fireAt  time.Time // the back-off that is running, zero for none
 
-	pass     uint32 // the newest pass end told by status
-	answered uint32 // the newest that was answered
+	pass   uint32    // the newest pass end told by status
+	tellAt time.Time // no need told before, at a pass end
+
+	missed map[int]time.Time // blocks that went by without a symbol; no NACK before
+	passed []int             // went by between the latest two statuses: missed if nothing comes until the next
 
 	parts   []*wire.Need // not heard yet
 	partsAt time.Time    // when they are sent next
@@ -37,7 +41,7 @@ func (a *asker) candidates(now time.Time, open map[int]*openBlock, highest uint6
 	var out []*openBlock
 	for _, b := range open {
 		n := b.lacking()
-		if n <= 0 || n > b.k/2 || now.Before(b.held) || now.Sub(b.seen) < a.grtt {
+		if n <= 0 || now.Before(b.held) || now.Sub(b.seen) < a.grtt {
 			continue
 		}
 		if highest <= b.end && !passEnded {
@@ -57,7 +61,8 @@ func (a *asker) nack(now time.Time, random *rand.Rand, open map[int]*openBlock, 
 		return nil
 	}
 	candidates := a.candidates(now, open, highest, passEnded)
-	if len(candidates) == 0 {
+	missed := a.missedNow(now)
+	if len(candidates)+len(missed) == 0 {
 		a.fireAt = time.Time{}
 		return nil
 	}
@@ -68,13 +73,64 @@ func (a *asker) nack(now time.Time, random *rand.Rand, open map[int]*openBlock, 
 		return nil
 	}
 	a.fireAt, a.roundAt = time.Time{}, now.Add(a.round())
-	lacks := make([]wire.Lack, len(candidates))
-	for i, b := range candidates {
-		lacks[i] = wire.Lack{Block: uint32(b.block), Symbols: uint8(b.lacking())}
+	var lacks []wire.Lack
+	for _, b := range candidates {
+		lacks = append(lacks, wire.Lack{Block: uint32(b.block), Symbols: uint8(b.lacking())})
 		b.held = now.Add(a.hold())
+	}
+	for _, block := range missed[:min(len(missed), wire.MaxNACKBlocks-len(lacks))] {
+		lacks = append(lacks, wire.Lack{Block: uint32(block), Symbols: math.MaxUint8})
+		a.missed[block] = now.Add(missedAgain)
 	}
 	return lacks
 }
+
+// missedAgain is how long a block that was missed whole isn't asked for again: its
+// turn comes when the cursor does.
+const missedAgain = 5 * time.Second
+
+// missedNow lists missed blocks that may be asked for, in order.
+func (a *asker) missedNow(now time.Time) []int {
+	var out []int
+	for block, after := range a.missed {
+		if !now.Before(after) {
+			out = append(out, block)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// cursor notes how far the server's cursor went since the status before: what it
+// passed and nothing is there of by the next status was missed. wanted tells whether
+// nothing is there.
+func (a *asker) cursor(now time.Time, from, to, blocks int, wanted func(block int) bool) {
+	if a.missed == nil {
+		a.missed = map[int]time.Time{}
+	}
+	for block := range a.missed {
+		if !wanted(block) {
+			delete(a.missed, block)
+		}
+	}
+	for _, block := range a.passed {
+		if _, known := a.missed[block]; !known && wanted(block) {
+			a.missed[block] = now
+		}
+	}
+	a.passed = a.passed[:0]
+	for i := 0; from != to && i < blocks && len(a.passed) < missedMost; i++ {
+		if wanted(from) {
+			a.passed = append(a.passed, from)
+		}
+		if from++; from == blocks {
+			from = 0
+		}
+	}
+}
+
+// missedMost bounds what is looked at between two statuses.
+const missedMost = 1024
 
 // promise holds back what the server has promised already.
 func (a *asker) promise(now time.Time, promises []wire.Promise, open map[int]*openBlock) {
@@ -90,7 +146,6 @@ func (a *asker) promise(now time.Time, promises []wire.Promise, open map[int]*op
 // tell starts telling need for a pass: at join (0) or at a pass end; highest is the
 // newest packet number seen.
 func (a *asker) tell(client, pass uint32, highest uint64, lacks *bitset) {
-	a.answered = pass
 	a.parts, a.tries, a.partsAt = nil, 0, time.Time{}
 	if lacks.count > 0 || pass == 0 {
 		a.parts = wire.SplitNeed(client, pass, highest, lacks.runs())
@@ -99,7 +154,7 @@ func (a *asker) tell(client, pass uint32, highest uint64, lacks *bitset) {
 
 // heard notes that a part arrived.
 func (a *asker) heard(m *wire.NeedHeard) {
-	a.parts = slices.DeleteFunc(a.parts, func(p *wire.Need) bool { return p.Pass == m.Pass && p.Part == m.Part })
+	a.parts = slices.DeleteFunc(a.parts, func(p *wire.Need) bool { return p.Pass == m.Pass && p.Highest == m.Highest && p.Part == m.Part })
 }
 
 // due returns the parts of need to send now: the first few that haven't been heard.

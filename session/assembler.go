@@ -105,7 +105,7 @@ type imageState struct {
 	have     *bitset             // image blocks proven
 	unproven map[int]crypto.Hash // stored, waiting for the manifest
 	busy     map[int]bool        // stream blocks with the prover
-	claimed  []int               // image blocks of an earlier try, to be proven again
+	claims   map[int]bool        // image blocks of an earlier try, to be proven again
 	sources  map[int]source      // where an unproven block came from
 
 	open    map[int]*openBlock
@@ -127,7 +127,7 @@ const (
 func newImageState(digest crypto.Hash, geo geometry) *imageState {
 	return &imageState{
 		digest: digest, geo: geo, manifestData: make([]byte, geo.manifest), manifestHave: newBitset(geo.m), manifestHash: map[int]crypto.Hash{},
-		have: newBitset(geo.b), unproven: map[int]crypto.Hash{}, busy: map[int]bool{}, sources: map[int]source{},
+		have: newBitset(geo.b), unproven: map[int]crypto.Hash{}, busy: map[int]bool{}, sources: map[int]source{}, claims: map[int]bool{},
 		open: map[int]*openBlock{}, spilled: map[int]*symbolSet{},
 	}
 }
@@ -151,6 +151,9 @@ func (s *imageState) settled(block int) bool {
 	_, stored := s.unproven[image]
 	return stored
 }
+
+// isClaimed reports whether a block of the stream waits to be proven again.
+func (s *imageState) isClaimed(block int) bool { return s.claims[block-s.geo.m] }
 
 // done reports whether every block is proven.
 func (s *imageState) done() bool { return s.manifest != nil && s.have.count == s.geo.b }
@@ -212,12 +215,8 @@ func (s *imageState) oldest() *openBlock {
 // neither settled nor open with a number of missing symbols that a NACK may name.
 func (s *imageState) lacks(nackable bool) *bitset {
 	lacks := newBitset(s.geo.blocks())
-	claimed := map[int]bool{}
-	for _, i := range s.claimed {
-		claimed[i] = true
-	}
 	for block := range s.geo.blocks() {
-		if s.settled(block) || (block >= s.geo.m && claimed[block-s.geo.m]) {
+		if s.settled(block) || s.claims[block-s.geo.m] {
 			continue
 		}
 		if b := s.open[block]; nackable && b != nil && b.lacking() <= b.k/2 {

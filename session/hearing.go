@@ -79,8 +79,9 @@ func (r *Receiver) begin(w *wire.Welcome) error {
 		return fmt.Errorf("%w: %w", ErrTarget, err)
 	}
 	r.image = newImageState(digest, geo)
+	var claims []int
 	if claimed != nil {
-		r.image.claimed = collect(claimed)
+		claims = collect(claimed)
 	}
 	if len(manifest) > 0 && int64(len(manifest)) == geo.manifest {
 		r.image.roots = crypto.Roots(manifest)
@@ -95,10 +96,11 @@ func (r *Receiver) begin(w *wire.Welcome) error {
 			r.image.roots = nil
 		}
 	}
-	if n := len(r.image.claimed); n > 0 {
+	if n := len(claims); n > 0 {
 		r.notify(EventResumed, "%d of %d blocks are there from an earlier try; proving them again", n, geo.b)
 	}
-	for _, i := range r.image.claimed {
+	for _, i := range claims {
+		r.image.claims[i] = true
 		j := job{kind: jobVerify, block: i, geo: geo, from: fromHeld}
 		if r.image.manifest != nil {
 			j.want = &r.image.manifest.Blocks[i]
@@ -300,6 +302,9 @@ func (h *hearing) opened(now time.Time, header wire.Header, n int) {
 	h.heardAt = now
 	if !h.anything {
 		h.anything = true
+		if header.Number > h.welcome.Position && h.unicast == nil {
+			h.asker.tell(h.welcome.Client, 0, header.Number, h.image.lacks(true))
+		}
 		h.notify(EventMulticast, "hearing group %v", h.welcome.Group)
 	}
 }
@@ -313,6 +318,11 @@ func (h *hearing) hearStatus(now time.Time, header wire.Header, raw, payload []b
 	h.opened(now, header, len(raw)+len(payload)+crypto.Overhead)
 	if h.status != nil && header.Number <= h.signed {
 		return // an older one
+	}
+	if h.status != nil && h.unicast == nil && int64(status.Cursor) < int64(h.image.geo.blocks()) && int64(h.status.Cursor) < int64(h.image.geo.blocks()) {
+		h.asker.cursor(now, int(h.status.Cursor), int(status.Cursor), h.image.geo.blocks(), func(block int) bool {
+			return !h.image.settled(block) && h.image.open[block] == nil && !h.image.isClaimed(block)
+		})
 	}
 	h.signed, h.signedAt, h.status = header.Number, now, status
 	h.rateLimit = status.RateLimit
@@ -558,7 +568,7 @@ func (h *hearing) hearOutcome(out outcome) {
 	case jobSpill:
 		s.release(j.open.data)
 	case jobVerify:
-		s.claimed = deleteInt(s.claimed, j.block)
+		delete(s.claims, j.block)
 		switch {
 		case out.err != nil:
 			// What can't be read isn't there.
@@ -594,20 +604,10 @@ func (h *hearing) hearOutcome(out outcome) {
 // tellAgain makes sure that a claimed block that turned out not to be there is
 // asked for: the join's need left it out.
 func (h *hearing) tellAgain(block int) {
-	if h.image.settled(block) || len(h.image.claimed) > 0 {
+	if h.image.settled(block) || len(h.image.claims) > 0 {
 		return
 	}
 	h.asker.tell(h.welcome.Client, 0, max(h.window.newest, h.welcome.Position-1), h.image.lacks(true))
-}
-
-func deleteInt(list []int, v int) []int {
-	for i, x := range list {
-		if x == v {
-			list[i] = list[len(list)-1]
-			return list[:len(list)-1]
-		}
-	}
-	return list
 }
 
 // settled takes a block whose hash is known.

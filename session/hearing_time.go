@@ -153,11 +153,13 @@ func (h *hearing) tickAsk(now time.Time) {
 		h.channel.send(&wire.NACK{Client: h.welcome.Client, Highest: h.window.newest, Lacks: lacks})
 		h.totals.NACKs++
 	}
-	if h.status != nil && a.pass > a.answered && passEnded && now.Sub(h.signedAt) >= 0 && len(a.parts) == 0 {
+	// At a pass end: what a NACK can't name is told as need, and told again should
+	// the pass stay ended, as when a block turned out bad only after it was told.
+	if passEnded && len(a.parts) == 0 && !now.Before(a.tellAt) && len(s.busy) == 0 {
+		a.tellAt = now.Add(retry(0))
 		if lacks := s.lacks(true); lacks.count > 0 {
 			a.tell(h.welcome.Client, a.pass, h.window.newest, lacks)
-		} else {
-			a.answered = a.pass
+			a.tellAt = now.Add(retry(2))
 		}
 	}
 	for _, part := range a.due(now) {

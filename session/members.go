@@ -113,7 +113,7 @@ func (s *sender) sendRoots(m *member, wanted *wire.RootsWanted) {
 }
 
 func (s *sender) hearNeed(now time.Time, m *member, need *wire.Need) {
-	m.link.send(&wire.NeedHeard{Client: m.number, Pass: need.Pass, Part: need.Part})
+	m.link.send(&wire.NeedHeard{Client: m.number, Pass: need.Pass, Highest: need.Highest, Part: need.Part})
 	if m.info.State == ClientUnicast {
 		return
 	}
@@ -136,10 +136,12 @@ func (s *sender) hearNeed(now time.Time, m *member, need *wire.Need) {
 
 func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 	m.info.NACKs++
-	if m.info.State == ClientUnicast || !m.allowNACK(now) || nack.Highest >= s.number {
+	if m.info.State == ClientUnicast || !m.allowNACK(now) {
 		s.info.NACKs.Limited++
 		return
 	}
+	// A member that forges packet numbers may have led the client astray.
+	highest := min(nack.Highest, s.number-1)
 	added := false
 	for _, lack := range nack.Lacks {
 		block, n := int(lack.Block), int(lack.Symbols)
@@ -148,7 +150,7 @@ func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 			continue
 		}
 		if n > s.geo.k(block)/2 {
-			if s.turnAt[block] <= nack.Highest {
+			if s.turnAt[block] <= highest {
 				added = s.need.set(block) || added
 			}
 			continue
@@ -157,7 +159,7 @@ func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 			continue // its turn is coming anyway
 		}
 		s.parity.lacking(block, n)
-		if s.debts.ask(now, m.number, lack.Block, n, nack.Highest) {
+		if s.debts.ask(now, m.number, lack.Block, n, highest) {
 			added = true
 		}
 	}
@@ -240,7 +242,7 @@ func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
 	if rtt, ok := s.grtt.heard(now, r.Echo, r.Held); ok {
 		info.RTT = rtt
 	}
-	if s.state == wire.Casting && info.State == ClientReceiving {
+	if s.state == wire.Casting && info.State == ClientReceiving && !s.outlier(now, m) {
 		s.law.hear(now, rateSample{
 			client: m.number, delivery: info.Rate, loss: min(info.Loss, 1), delay: r.Delay, sent: s.sentRate,
 			packets:     int(grown(last.Opened, r.Opened) + grown(last.Lost, r.Lost)),

@@ -14,9 +14,10 @@ const (
 	cutTo        = 0.8                    // what a cut leaves
 	recoverAfter = 1.0                    // s until the rate is back where the cut was
 	delayHigh    = 5 * time.Millisecond   // a queue this long ends the start
-	delayLow     = 3 * time.Millisecond   // loss with a queue shorter than this may be random
-	randomCuts   = 3                      // cuts that don't help make loss random
-	sampleFresh  = 3 * time.Second        // a client unheard for longer doesn't count
+	delayLow     = time.Millisecond       // loss with a queue shorter than this isn't a queue's
+	heavyLoss    = 0.1                    // more than this is cut for even without a queue, at first
+	randomCuts   = 3                      // cuts that don't help make heavy loss random
+	lossMemory   = 8                      // samples that random loss is averaged over
 )
 
 // RateReason says what decides a session's rate at the moment.
@@ -58,18 +59,20 @@ type rateLaw struct {
 	starting bool
 	plateau  float64 // rate before the latest cut
 	cutAt    time.Time
-	limiting uint32 // client that made the latest cut
+	limiting uint32  // client that made the latest cut
+	used     float64 // what the sender managed, when it had enough to send; 0 before it is known
 
 	random map[uint32]*randomLoss
 }
 
 // randomLoss is what is known of a client's loss that the rate doesn't cause.
 type randomLoss struct {
-	p0    float64
-	cuts  int
-	first float64 // rate before the first of the cuts
-	start bool    // still starting then
-	loss  float64 // at the first of the cuts
+	p0     float64
+	smooth float64 // share lost over the latest samples
+	cuts   int
+	first  float64 // rate before the first of the cuts
+	start  bool    // still starting then
+	loss   float64 // smooth at the first of the cuts
 }
 
 func newRateLaw(ceiling float64) *rateLaw {
@@ -105,12 +108,20 @@ func (l *rateLaw) at(now time.Time) float64 {
 			l.reason = RateProbing
 		}
 	}
+	// A rate that isn't used proves nothing: don't run away from what goes out.
+	if most := max(2*l.used, rateStart); l.used > 0 && l.rate > most {
+		l.rate = most
+		l.plateau, l.cutAt = most, now.Add(-time.Duration(recoverAfter*float64(time.Second)))
+	}
 	l.rate = max(l.rate, min(rateFloor, l.ceiling))
 	if l.rate >= l.ceiling {
 		l.rate, l.reason = l.ceiling, RateCeiling
 	}
 	return l.rate
 }
+
+// sent notes what went out in a window that had enough to send, in bytes/s.
+func (l *rateLaw) sent(rate float64) { l.used = rate }
 
 // hear takes a client's sample into account.
 func (l *rateLaw) hear(now time.Time, s rateSample) {
@@ -124,6 +135,7 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 		l.random[s.client] = known
 	}
 	excess := s.loss - known.p0
+	known.smooth += (s.loss - known.smooth) / lossMemory
 	noise := max(0.005, 3*math.Sqrt(s.loss*(1-s.loss)/float64(s.packets)))
 	var reason RateReason
 	switch {
@@ -131,14 +143,11 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 		reason = RateReceiveBuffer
 	case l.starting && s.delay > delayHigh:
 		reason = RateDelay
-	case l.starting && s.sent > rateStart && s.delivery < 0.7*s.sent*(1-known.p0):
-		reason = RateLoss
-	case excess > noise:
+	case excess > noise && s.delay >= delayLow, known.smooth-known.p0 > heavyLoss:
 		reason = RateLoss
 	default:
-		if excess < -noise {
-			known.p0 = max(0, s.loss) // the link got better
-		}
+		// No queue: what gets lost is lost at any rate.
+		known.p0 += excess / lossMemory
 		if now.Sub(l.cutAt) > 2*time.Second {
 			known.cuts = 0
 		}
@@ -147,14 +156,14 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 	if now.Sub(l.cutAt) < cutEvery && !l.starting {
 		return
 	}
-	// Loss that cuts don't lower, without a queue, isn't ours: stop cutting for it.
+	// Heavy loss that cuts don't lower, without a queue, isn't ours: stop cutting for it.
 	if reason == RateLoss && s.delay < delayLow {
 		if known.cuts == 0 {
-			known.first, known.loss, known.start = rate, s.loss, l.starting
+			known.first, known.loss, known.start = rate, known.smooth, l.starting
 		}
 		known.cuts++
-		if known.cuts >= randomCuts && s.loss > 0.6*known.loss {
-			known.p0, known.cuts = s.loss, 0
+		if known.cuts >= randomCuts && known.smooth > 0.6*known.loss {
+			known.p0, known.cuts = known.smooth, 0
 			l.plateau, l.cutAt = max(known.first, rate), now.Add(-time.Duration(recoverAfter*float64(time.Second)))
 			l.rate, l.starting, l.started = l.plateau, known.start, now
 			return

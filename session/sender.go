@@ -77,6 +77,7 @@ type sender struct {
 	pacer     *multicast.Pacer
 	sentBytes float64 // in the current measuring window
 	sentRate  float64
+	starved   bool // there wasn't always something to send in this window
 	sentSince time.Time
 	grtt      grtt
 	statusAt  time.Time // of the latest status
@@ -296,6 +297,7 @@ func (s *sender) burst(now time.Time) time.Duration {
 	}
 	s.measureSent(now)
 	if !s.pickTurn(now) {
+		s.starved = true
 		s.endPass(now)
 		return statusEvery
 	}
@@ -335,7 +337,10 @@ func (s *sender) endPass(now time.Time) {
 func (s *sender) measureSent(now time.Time) {
 	if d := now.Sub(s.sentSince); d >= 100*time.Millisecond {
 		s.sentRate = s.sentBytes / d.Seconds()
-		s.sentBytes, s.sentSince = 0, now
+		if !s.starved && s.state == wire.Casting {
+			s.law.sent(s.sentRate)
+		}
+		s.sentBytes, s.sentSince, s.starved = 0, now, false
 	}
 }
 

@@ -53,7 +53,7 @@ func TestLoss(t *testing.T) {
 					sent := r.sent()
 					ratio := float64(sent.SourcePackets+sent.ParityPackets) / float64(r.sourcePackets())
 					t.Logf("%v: packets sent / source %.3f, NACKs %d", time.Since(began), ratio, r.clients[0].result.Totals.NACKs)
-					if limit := 1 + 2*loss + 0.06; ratio > limit {
+					if limit := 1 + 2.5*loss + 0.05; ratio > limit {
 						t.Errorf("packets sent / source = %.3f, more than %.3f", ratio, limit)
 					}
 				})

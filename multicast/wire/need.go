@@ -135,9 +135,10 @@ func (r *reader) uvarint() uint64 {
 
 // NeedHeard acknowledges one part (section 6.4).
 //
-//	u8 type | u32 client | u32 pass | u16 part
+//	u8 type | u32 client | u32 pass | u64 highest | u16 part
 type NeedHeard struct {
 	Client, Pass uint32
+	Highest      uint64 // as the part had it
 	Part         uint16
 }
 
@@ -146,11 +147,12 @@ func (m *NeedHeard) Append(b []byte) []byte {
 	b = append(b, byte(TypeNeedHeard))
 	b = binary.BigEndian.AppendUint32(b, m.Client)
 	b = binary.BigEndian.AppendUint32(b, m.Pass)
+	b = binary.BigEndian.AppendUint64(b, m.Highest)
 	return binary.BigEndian.AppendUint16(b, m.Part)
 }
 
 func parseNeedHeard(r *reader) (*NeedHeard, error) {
-	m := &NeedHeard{Client: r.u32(), Pass: r.u32(), Part: r.u16()}
+	m := &NeedHeard{Client: r.u32(), Pass: r.u32(), Highest: r.u64(), Part: r.u16()}
 	if err := r.end("need heard"); err != nil {
 		return nil, err
 	}

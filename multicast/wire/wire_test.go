@@ -47,7 +47,7 @@ func samples() []Message {
 		&Roots{Client: 3, First: 32, Hashes: [][32]byte{}},
 		&Need{Client: 3, Pass: 2, Highest: 1 << 35, Part: 1, Parts: 4, Runs: []Run{{First: 1000, Count: 1}, {First: 1002, Count: 500}}},
 		&Need{Client: 3, Parts: 1},
-		&NeedHeard{Client: 3, Pass: 2, Part: 1},
+		&NeedHeard{Client: 3, Pass: 2, Highest: 1 << 35, Part: 1},
 		&NACK{Client: 3, Highest: 1 << 33, Lacks: []Lack{{Block: 5, Symbols: 3}, {Block: 9, Symbols: 64}}},
 		&Report{
 			Client: 3, Sequence: 9, AnswerWanted: true, OnUnicast: true, GroupSilent: true, Echo: 77, Held: 1500 * time.Microsecond,
