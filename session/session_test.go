@@ -29,8 +29,8 @@ func TestCleanRoom(t *testing.T) {
 			t.Errorf("sent %+v, want %d source packets and next to no parity", sent, r.sourcePackets())
 		}
 		time.Sleep(lingerFor + time.Second)
-		if len(r.ended) != 1 || r.ended[0].Reason != "every client is done" {
-			t.Errorf("sessions ended: %+v", r.ended)
+		if ended := r.endedSessions(); len(ended) != 1 || ended[0].Reason != "every client is done" {
+			t.Errorf("sessions ended: %+v", ended)
 		}
 	})
 }
@@ -66,7 +66,7 @@ func TestLoss(t *testing.T) {
 // that each client ends with the right bytes.
 func TestManyRooms(t *testing.T) {
 	seeds := 200
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		seeds = 20
 	}
 	for seed := range uint64(seeds) {
@@ -104,10 +104,14 @@ func TestManyRooms(t *testing.T) {
 }
 
 func TestTwoHundredClients(t *testing.T) {
+	many := 200
+	if raceEnabled {
+		many = 40 // ten times slower there
+	}
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 7, 12*crypto.BlockSize)
 		defer r.stop()
-		for i := range 200 {
+		for i := range many {
 			c := r.client(fmt.Sprintf("pc%03d", i))
 			c.link.loss = 0.02
 			c.start()
@@ -305,8 +309,8 @@ func TestDamagedPackageGoesOut(t *testing.T) {
 		r.content.damaged = 20
 		c := r.client("pc").start()
 		time.Sleep(5 * time.Second)
-		if len(r.ended) == 0 || !strings.Contains(r.ended[0].Reason, "out of service") {
-			t.Errorf("sessions ended: %+v", r.ended)
+		if ended := r.endedSessions(); len(ended) == 0 || !strings.Contains(ended[0].Reason, "out of service") {
+			t.Errorf("sessions ended: %+v", ended)
 		}
 		c.stop()
 		if c.target.finished {

@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -468,6 +467,13 @@ func (r *room) SessionEnded(info SessionInfo) {
 	r.ended = append(r.ended, info)
 }
 
+// endedSessions returns the sessions that have ended.
+func (r *room) endedSessions() []SessionInfo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.ended)
+}
+
 // kill ends the server as kill -9 does: nobody is told anything.
 func (r *room) kill() {
 	r.mu.Lock()
@@ -628,13 +634,4 @@ func (r *room) sourcePackets() uint64 {
 		n += geo.k(b)
 	}
 	return uint64(n)
-}
-
-func sortedNames(clients []*roomClient) []string {
-	var names []string
-	for _, c := range clients {
-		names = append(names, c.name)
-	}
-	slices.SortFunc(names, cmp.Compare[string])
-	return names
 }
