@@ -36,6 +36,8 @@ type hearing struct {
 	rootsAt  time.Time // no RootsWanted before
 	rootsTry int
 
+	ticked    time.Time
+	published time.Time // Progress, last
 	reportAt  time.Time
 	sequence  uint32
 	answered  uint32 // newest report that the server answered

@@ -8,9 +8,17 @@ import (
 	"wimcast/multicast/wire"
 )
 
-// tick does what time brings at a client. It reports true when all is done.
+// tick does what time brings at a client. It reports true when all is done. It is called
+// for every batch of packets, and looks at the clock's hands only now and then.
 func (h *hearing) tick(now time.Time) (over bool, err error) {
-	h.publish(now)
+	if now.Sub(h.ticked) < tickLeast && h.fatal == nil {
+		return false, nil
+	}
+	h.ticked = now
+	if now.Sub(h.published) >= publishEvery || h.done != nil {
+		h.published = now
+		h.publish(now)
+	}
 	if h.done != nil {
 		return h.tickDone(now), nil
 	}

@@ -29,6 +29,8 @@ const (
 // Implementation constants of a client.
 const (
 	tickEvery       = 10 * time.Millisecond
+	tickLeast       = 2 * time.Millisecond   // between two looks at timers while packets come
+	publishEvery    = 100 * time.Millisecond // Progress
 	checkpointBytes = 64 << 20
 	checkpointEvery = 5 * time.Second
 	firstContact    = 30 * time.Second // how long an unreachable server is tried before the first welcome

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,7 +34,9 @@ type ServerConfig struct {
 	// HTTPSPort is where clients reach unicast.
 	HTTPSPort uint16
 	Observer  Observer // may be nil
-	Log       *zap.Logger
+	// Revoked hears of each unicast token that is good no more; may be nil.
+	Revoked func(token [32]byte)
+	Log     *zap.Logger
 }
 
 // Server is the multicast side of a distribution point. Its methods are safe for
@@ -50,10 +53,13 @@ type Server struct {
 	sessions map[crypto.Hash]*sender // running, by what they cast
 	count    int                     // sessions ever
 	closing  bool
-	grants   map[[32]byte]Grant
+	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
 	ended    []SessionInfo // the latest, for those who ask what became of one
 }
+
+// tokenHash is SHA-256 of a unicast token: looking one up tells nothing of the others.
+type tokenHash [sha256.Size]byte
 
 // Grant is what a unicast token is good for.
 type Grant struct {
@@ -98,7 +104,7 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
-		cfg: cfg, ctx: ctx, stop: stop, sessions: map[crypto.Hash]*sender{}, grants: map[[32]byte]Grant{}, packages: map[string]*PackageTotals{},
+		cfg: cfg, ctx: ctx, stop: stop, sessions: map[crypto.Hash]*sender{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
 	}
 }
 
@@ -250,13 +256,6 @@ func (s *Server) sessionEnded(session *sender, info SessionInfo) {
 	if s.sessions[info.Digest] == session {
 		delete(s.sessions, info.Digest)
 	}
-	for token, grant := range s.grants {
-		for _, m := range session.roster.members {
-			if m.token == token && grant.Digest == info.Digest {
-				delete(s.grants, token)
-			}
-		}
-	}
 	totals := s.totalsLocked(info.Package)
 	totals.Sent.add(info.Sent)
 	totals.NACKs.add(info.NACKs)
@@ -309,13 +308,19 @@ func (s *Server) totalsLocked(name string) *PackageTotals {
 func (s *Server) grant(token [32]byte, g Grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.grants[token] = g
+	s.grants[sha256.Sum256(token[:])] = g
 }
 
 func (s *Server) revoke(token [32]byte) {
+	if token == [32]byte{} {
+		return
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.grants, token)
+	delete(s.grants, sha256.Sum256(token[:]))
+	s.mu.Unlock()
+	if s.cfg.Revoked != nil {
+		s.cfg.Revoked(token)
+	}
 }
 
 // Grant returns what a unicast token is good for; false for a token that isn't, or
@@ -326,7 +331,7 @@ func (s *Server) Grant(token [32]byte) (Grant, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g, ok := s.grants[token]
+	g, ok := s.grants[sha256.Sum256(token[:])]
 	return g, ok
 }
 
