@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -309,10 +310,7 @@ func TestPowerLossAtEachOperation(t *testing.T) {
 		}
 		for range 4 { // the same moment, other luck
 			copied := *d
-			copied.on = map[string]*inode{}
-			for name, file := range d.on {
-				copied.on[name] = file
-			}
+			copied.on = maps.Clone(d.on)
 			survivor, torn := copied.reboot()
 			claimed := checkSurvivor(t, survivor, im)
 			if claimed < promised {

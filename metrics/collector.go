@@ -39,7 +39,7 @@ var help = []struct {
 	{"unicast_sent_bytes_total", "Bytes sent by unicast.", []string{"package"}},
 	{"blocks_rejected_total", "Blocks that failed their hash at clients.", []string{"package"}},
 	{"group_rejoins_total", "Times that clients left a silent group and joined again.", []string{"package"}},
-	{"handshakes_total", "Handshakes of the control channel by result.", []string{"channel", "result"}},
+	{"handshakes_total", "Handshakes by channel (control, https) and result.", []string{"channel", "result"}},
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
 	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
 	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},
@@ -100,7 +100,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.sources.Handshakes != nil {
 		for result, n := range c.sources.Handshakes() {
-			put("handshakes_total", float64(n), "control", result)
+			put("handshakes_total", float64(n), result[0], result[1])
 		}
 	}
 	if c.sources.Unicast != nil {

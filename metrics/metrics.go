@@ -25,8 +25,8 @@ type Sources struct {
 	Version  string
 	Sessions func() (running, ended []session.SessionInfo)
 	Totals   func() (packages map[string]session.PackageTotals, dropped map[string]uint64)
-	// Handshakes counts control-channel handshakes by result.
-	Handshakes func() map[string]uint64
+	// Handshakes counts handshakes by channel (control, https) and result.
+	Handshakes func() map[[2]string]uint64
 	// Unicast returns clients on unicast and waiting for it, and bytes sent by package.
 	Unicast func() (active, queued int, sent map[string]uint64)
 	// Library returns packages by state, and the bytes free.

@@ -67,7 +67,7 @@ func BenchmarkCable(b *testing.B) {
 					if wait == 0 {
 						break
 					}
-					time.Sleep(wait)
+					time.Sleep(wait) //nolint:forbidigo // it paces the load
 				}
 				credit <- struct{}{}
 				send(b, s, run, 1472)

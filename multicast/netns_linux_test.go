@@ -100,7 +100,7 @@ func newCable(t testing.TB) *cable {
 // loses what is sent before.
 func (c *cable) find(t testing.TB, n *namespace) (ifc *Interface) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { //nolint:forbidigo // the kernel tells of a carrier only when asked
 		var err error
 		n.do(func() { ifc, err = FindInterface("", roomGroup.Addr()) })
 		if err != nil {

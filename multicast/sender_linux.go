@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -58,13 +59,5 @@ func pendingError(err error) bool {
 
 func isAny(err error, numbers ...syscall.Errno) bool {
 	errno, ok := errors.AsType[syscall.Errno](err)
-	if !ok {
-		return false
-	}
-	for _, n := range numbers {
-		if errno == n {
-			return true
-		}
-	}
-	return false
+	return ok && slices.Contains(numbers, errno)
 }

@@ -213,13 +213,13 @@ func (s *imageState) oldest() *openBlock {
 
 // lacks returns the blocks of the stream that need whole turns: those that are
 // neither settled nor open with a number of missing symbols that a NACK may name.
-func (s *imageState) lacks(nackable bool) *bitset {
+func (s *imageState) lacks() *bitset {
 	lacks := newBitset(s.geo.blocks())
 	for block := range s.geo.blocks() {
 		if s.settled(block) || s.claims[block-s.geo.m] {
 			continue
 		}
-		if b := s.open[block]; nackable && b != nil && b.lacking() <= b.k/2 {
+		if b := s.open[block]; b != nil && b.lacking() <= b.k/2 {
 			continue
 		}
 		lacks.set(block)

@@ -41,12 +41,12 @@ type hearing struct {
 	reportAt  time.Time
 	sequence  uint32
 	answered  uint32 // newest report that the server answered
-	kernel    uint64 // of earlier hearers
 	unicast   *unicasting
 	asked     time.Time // no UnicastWanted before
 	wantUni   wire.Reason
 	refused   string // why unicast isn't to be had
 	noticed   bool
+	over      bool // the server ended the session
 	finishing bool
 	done      *wire.Done
 	doneTry   int
@@ -131,7 +131,7 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	if w.OutOfReach {
 		h.wantUnicast(now, wire.OutOfReach)
 	}
-	h.asker.tell(w.Client, 0, w.Position-1, r.image.lacks(true))
+	h.asker.tell(w.Client, 0, w.Position-1, r.image.lacks())
 	defer h.close()
 
 	ticker := time.NewTicker(tickEvery)
@@ -305,7 +305,7 @@ func (h *hearing) opened(now time.Time, header wire.Header, n int) {
 	if !h.anything {
 		h.anything = true
 		if header.Number > h.welcome.Position && h.unicast == nil {
-			h.asker.tell(h.welcome.Client, 0, header.Number, h.image.lacks(true))
+			h.asker.tell(h.welcome.Client, 0, header.Number, h.image.lacks())
 		}
 		h.notify(EventMulticast, "hearing group %v", h.welcome.Group)
 	}
@@ -448,7 +448,7 @@ func (h *hearing) hearNotice(now time.Time, m *wire.Notice) {
 	case wire.NoticeGoUnicast:
 		h.wantUnicast(now, wire.OperatorHand)
 	case wire.NoticeEnded, wire.NoticeServerStops:
-		h.channel.heard = time.Time{} // join again: another session, or a refusal that says why
+		h.over = true // join again: another session, or a refusal that says why
 		if !h.noticed {
 			h.notify(EventNotice, "%s", m.Text)
 		}
@@ -609,7 +609,7 @@ func (h *hearing) tellAgain(block int) {
 	if h.image.settled(block) || len(h.image.claims) > 0 {
 		return
 	}
-	h.asker.tell(h.welcome.Client, 0, max(h.window.newest, h.welcome.Position-1), h.image.lacks(true))
+	h.asker.tell(h.welcome.Client, 0, max(h.window.newest, h.welcome.Position-1), h.image.lacks())
 }
 
 // settled takes a block whose hash is known.

@@ -58,7 +58,7 @@ func (h *hearing) tickDone(now time.Time) bool {
 
 // tickServer notices that the server has gone: neither control channel nor group say anything.
 func (h *hearing) tickServer(now time.Time) error {
-	if h.channel.heard.IsZero() {
+	if h.over {
 		return again("the session ended before this client was done")
 	}
 	if now.Sub(h.channel.heard) > serverGone && now.Sub(h.heardAt) > serverGone {
@@ -165,7 +165,7 @@ func (h *hearing) tickAsk(now time.Time) {
 	// the pass stay ended, as when a block turned out bad only after it was told.
 	if passEnded && len(a.parts) == 0 && !now.Before(a.tellAt) && len(s.busy) == 0 {
 		a.tellAt = now.Add(retry(0))
-		if lacks := s.lacks(true); lacks.count > 0 {
+		if lacks := s.lacks(); lacks.count > 0 {
 			a.tell(h.welcome.Client, a.pass, h.window.newest, lacks)
 			a.tellAt = now.Add(retry(2))
 		}

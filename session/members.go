@@ -96,7 +96,7 @@ func (s *sender) hear(l *link, message wire.Addressed) {
 	case *wire.Done:
 		s.hearDone(now, m, message)
 	case *wire.UnicastWanted:
-		s.hearUnicastWanted(now, m, message)
+		s.hearUnicastWanted(m, message)
 	}
 }
 
@@ -191,7 +191,7 @@ func (s *sender) toUnicast(m *member, reason wire.Reason) {
 	s.log.Info("client goes unicast", zap.String("client", m.info.Name), zap.String("reason", reason.String()))
 }
 
-func (s *sender) hearUnicastWanted(now time.Time, m *member, wanted *wire.UnicastWanted) {
+func (s *sender) hearUnicastWanted(m *member, wanted *wire.UnicastWanted) {
 	answer := &wire.UnicastAnswer{Client: m.number, Granted: s.pkg.Unicast}
 	if s.pkg.Unicast {
 		s.toUnicast(m, wanted.Reason)

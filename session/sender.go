@@ -154,20 +154,13 @@ func (s *sender) readMail() {
 	}
 }
 
-// post hands work to the session's goroutine; it reports false when the mailbox
-// is full or the session has ended. Control messages are then lost like any datagram.
-func (s *sender) post(handle func(*sender)) bool {
-	select {
-	case <-s.stopped:
-		return false
-	default:
-	}
+// post hands work to the session's goroutine. When the mailbox is full or the
+// session has ended, it is lost like any datagram: clients repeat.
+func (s *sender) post(handle func(*sender)) {
 	select {
 	case s.mail <- handle:
-		return true
 	default:
 		s.server.dropped.add(dropMailbox)
-		return false
 	}
 }
 

@@ -197,7 +197,6 @@ type simHearer struct {
 	group *simGroup
 	link  *simLink
 	queue *simQueue
-	deaf  bool
 }
 
 // deliver carries a run to one member; neighbours that arrive together stay one run, as with GRO.
@@ -262,9 +261,8 @@ func (h *simHearer) Close() error {
 
 // simControl is one end of a control channel.
 type simControl struct {
-	link     *simLink
-	in, out  *simQueue
-	together []*simQueue
+	link    *simLink
+	in, out *simQueue
 }
 
 func (c *simControl) Send(message []byte) error {

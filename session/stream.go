@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 
 	"wimcast/crypto"
 	"wimcast/multicast/fec"
@@ -15,14 +16,7 @@ var symbolSizes = []int{8192, 1408, 1344}
 const defaultSymbol = 1408
 
 // validSymbol reports whether a welcome may name the symbol size.
-func validSymbol(size int) bool {
-	for _, s := range symbolSizes {
-		if s == size {
-			return true
-		}
-	}
-	return false
-}
+func validSymbol(size int) bool { return slices.Contains(symbolSizes, size) }
 
 // geometry is how an image becomes a stream of blocks and symbols (section 2).
 type geometry struct {

@@ -67,7 +67,7 @@ func (s *sender) pickTurn(now time.Time) bool {
 	for s.ending == "" {
 		if block, entry := s.debts.next(); entry != nil {
 			if s.repairAllowed(now, entry) {
-				return s.startRepair(now, int(block), entry)
+				return s.startRepair(int(block), entry)
 			}
 			// One client alone has had its share: the block waits for the next pass.
 			s.debts.drop(block)
@@ -79,7 +79,7 @@ func (s *sender) pickTurn(now time.Time) bool {
 		if block < 0 {
 			return false
 		}
-		return s.startBlock(now, block)
+		return s.startBlock(block)
 	}
 	return false
 }
@@ -143,7 +143,7 @@ func (s *sender) outlier(now time.Time, m *member) bool {
 
 // startBlock begins the turn of a needed block: its source symbols, then parity
 // ahead of the NACKs.
-func (s *sender) startBlock(now time.Time, block int) bool {
+func (s *sender) startBlock(block int) bool {
 	if !s.load(block) {
 		return false
 	}
@@ -164,7 +164,7 @@ func (s *sender) startBlock(now time.Time, block int) bool {
 }
 
 // startRepair begins a turn of the parity symbols owed.
-func (s *sender) startRepair(_ time.Time, block int, entry *debt) bool {
+func (s *sender) startRepair(block int, entry *debt) bool {
 	if !s.load(block) {
 		return false
 	}

@@ -43,7 +43,7 @@ func TestClientFetches(t *testing.T) {
 	}
 	stop := errors.New("the disk is full")
 	calls := 0
-	if err := c.Fetch(t.Context(), 0, 8, func(int, []byte) error { calls++; return stop }); err != stop || calls != 1 {
+	if err := c.Fetch(t.Context(), 0, 8, func(int, []byte) error { calls++; return stop }); !errors.Is(err, stop) || calls != 1 {
 		t.Errorf("after %d calls: %v", calls, err)
 	}
 	// Over one connection where nothing breaks: the slot is one client's.
@@ -89,7 +89,7 @@ func TestClientErrors(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			for _, other := range []error{ErrRefused, ErrMulticastOnly, ErrUnknown, ErrOutOfService} {
-				if other != c.want && errors.Is(err, other) {
+				if !errors.Is(other, c.want) && errors.Is(err, other) {
 					t.Errorf("%s: %v is also %v", name, err, other)
 				}
 			}

@@ -191,7 +191,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config, 
 	if server.Shutdown(graceful) != nil {
 		_ = server.Close()
 	}
-	<-ended
+	_ = <-ended // always http.ErrServerClosed now
 	return nil
 }
 

@@ -95,7 +95,7 @@ func retryIn(position int) time.Duration {
 }
 
 // done ends a request that acquire began.
-func (s *slotTable) done(now time.Time, token Token, l *lease) {
+func (s *slotTable) done(now time.Time, l *lease) {
 	l.active--
 	l.idleSince = now
 }

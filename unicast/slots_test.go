@@ -55,7 +55,7 @@ func TestSlotsScript(t *testing.T) {
 				leases[step.token] = l
 			}
 		case "done":
-			s.done(now, tok(step.token), leases[step.token])
+			s.done(now, leases[step.token])
 		case "release":
 			s.release(tok(step.token))
 		}
@@ -94,7 +94,7 @@ func TestSlotsAreFair(t *testing.T) {
 			c := &all[i]
 			now := c.next
 			if c.lease != nil {
-				s.done(now, tok(i), c.lease)
+				s.done(now, c.lease)
 				if r.IntN(2) == 0 {
 					s.release(tok(i)) // the others leave it to time
 				}

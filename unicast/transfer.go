@@ -105,7 +105,7 @@ func (s *Server) finish(t *transfer) {
 	if s.running[t.req.token] == t {
 		delete(s.running, t.req.token)
 	}
-	s.slots.done(time.Now(), t.req.token, t.lease)
+	s.slots.done(time.Now(), t.lease)
 }
 
 // end makes a transfer stop at once, also where it waits in a write.
