@@ -1,0 +1,159 @@
+package api
+
+import "time"
+
+// Image is a package of the library.
+type Image struct {
+	Name             string      `json:"name"`
+	Version          string      `json:"version"`
+	Comment          string      `json:"comment,omitempty"`
+	Digest           string      `json:"digest"`
+	SHA256           string      `json:"sha256"`
+	Size             int64       `json:"size_bytes"`
+	Added            time.Time   `json:"added"`
+	AllowMulticast   bool        `json:"allow_multicast"`
+	Encrypt          bool        `json:"encrypt"`
+	MulticastOnly    bool        `json:"multicast_only"`
+	OutOfService     string      `json:"out_of_service,omitempty"` // why
+	AlreadyThere     bool        `json:"already_there,omitempty"`  // answer to an add of what was added before
+	Images           []ImageInfo `json:"images"`
+	IntegrityChecked bool        `json:"integrity_checked,omitempty"`
+}
+
+// ImageInfo is one image inside a WIM.
+type ImageInfo struct {
+	Index        int       `json:"index"`
+	Name         string    `json:"name"`
+	Description  string    `json:"description,omitempty"`
+	Edition      string    `json:"edition,omitempty"`
+	Architecture string    `json:"architecture,omitempty"`
+	Version      string    `json:"version,omitempty"`
+	Languages    []string  `json:"languages,omitempty"`
+	TotalBytes   int64     `json:"total_bytes"`
+	Created      time.Time `json:"created,omitzero"`
+	Modified     time.Time `json:"modified,omitzero"`
+}
+
+// ImageChange changes a package; nil fields stay.
+type ImageChange struct {
+	Name           *string `json:"name,omitempty"`
+	Comment        *string `json:"comment,omitempty"`
+	AllowMulticast *bool   `json:"allow_multicast,omitempty"`
+	Encrypt        *bool   `json:"encrypt,omitempty"`
+	MulticastOnly  *bool   `json:"multicast_only,omitempty"`
+}
+
+// Session is a cast.
+type Session struct {
+	ID         string    `json:"id"`
+	Package    string    `json:"package"`
+	Digest     string    `json:"digest"`
+	Mode       string    `json:"mode"`
+	State      string    `json:"state"`
+	Group      string    `json:"group"`
+	Started    time.Time `json:"started"`
+	Ended      time.Time `json:"ended,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+	Size       int64     `json:"size_bytes"`
+	Blocks     int       `json:"blocks"`
+	Rate       float64   `json:"rate_bytes_per_second"`
+	Ceiling    float64   `json:"ceiling_bytes_per_second"`
+	RateReason string    `json:"rate_reason"`
+	Limiting   string    `json:"limiting_client,omitempty"`
+	GRTT       float64   `json:"grtt_seconds"`
+	Epoch      uint32    `json:"epoch"`
+	Pass       uint32    `json:"pass"`
+	Progress   float64   `json:"progress"` // least of the clients', 0 to 1
+	Median     float64   `json:"progress_median"`
+	Most       float64   `json:"progress_max"`
+	Sent       Sent      `json:"sent"`
+	NACKs      NACKs     `json:"nacks"`
+	Clients    []Member  `json:"clients"`
+}
+
+// Sent counts what a session sent.
+type Sent struct {
+	SourcePackets   uint64 `json:"source_packets"`
+	ParityPackets   uint64 `json:"parity_packets"`
+	ManifestPackets uint64 `json:"manifest_packets"`
+	ControlPackets  uint64 `json:"control_packets"`
+	Bytes           uint64 `json:"bytes"`
+	Errors          uint64 `json:"errors"`
+}
+
+// NACKs counts NACKs by what became of them.
+type NACKs struct {
+	Served  uint64 `json:"served"`
+	Merged  uint64 `json:"merged"`
+	Limited uint64 `json:"limited"`
+}
+
+// Member is a client of a session.
+type Member struct {
+	Number         uint32    `json:"number"`
+	Name           string    `json:"name"`
+	Address        string    `json:"address"`
+	Certificate    string    `json:"certificate"`
+	Role           string    `json:"role"`
+	State          string    `json:"state"`
+	Reason         string    `json:"reason,omitempty"`
+	Joined         time.Time `json:"joined"`
+	Ended          time.Time `json:"ended,omitzero"`
+	Progress       float64   `json:"progress"`
+	Rate           float64   `json:"rate_bytes_per_second"`
+	Loss           float64   `json:"loss"`
+	RTT            float64   `json:"rtt_seconds"`
+	LostNetwork    uint64    `json:"lost_network_packets"`
+	LostBuffer     uint64    `json:"lost_receive_buffer_packets"`
+	LostDisk       uint64    `json:"lost_disk_packets"`
+	Rejected       uint32    `json:"blocks_rejected"`
+	NACKs          uint64    `json:"nacks"`
+	Muted          bool      `json:"muted,omitempty"`
+	MulticastBytes int64     `json:"multicast_bytes"`
+	UnicastBytes   int64     `json:"unicast_bytes"`
+	HeldBytes      int64     `json:"held_bytes"`
+}
+
+// Bundle is a join bundle that was issued.
+type Bundle struct {
+	Name    string    `json:"name"`
+	Role    string    `json:"role"`
+	Serial  string    `json:"serial"`
+	Expires time.Time `json:"expires"`
+	Revoked bool      `json:"revoked"`
+}
+
+// BundleRequest asks for a new bundle.
+type BundleRequest struct {
+	Name     string   `json:"name"`
+	Role     string   `json:"role"`
+	Lifetime float64  `json:"lifetime_seconds"`
+	Servers  []string `json:"servers,omitempty"` // default: the daemon's own addresses
+}
+
+// BundleIssued answers with the bundle's text.
+type BundleIssued struct {
+	Bundle
+	Text string `json:"text"`
+}
+
+// Status is the daemon.
+type Status struct {
+	Version   string    `json:"version"`
+	Started   time.Time `json:"started"`
+	Listen    string    `json:"listen"`
+	Interface string    `json:"interface"`
+	Ceiling   float64   `json:"ceiling_bytes_per_second"`
+	Free      uint64    `json:"library_free_bytes"`
+}
+
+// Problem is an error (RFC 9457).
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+// Error returns the detail.
+func (p *Problem) Error() string { return p.Detail }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"wimcast/api"
+)
+
+// bundleCommand manages join bundles.
+type bundleCommand struct {
+	Create bundleCreate `cmd:"" help:"Make a join bundle: CA, certificate, key and the server's address in one file."`
+	List   bundleList   `cmd:"" help:"List the bundles that were made."`
+	Revoke bundleRevoke `cmd:"" help:"Revoke a bundle: nobody can join with it any more."`
+}
+
+type bundleCreate struct {
+	Name     string        `arg:"" help:"Name of who holds it: a room, a machine, a person."`
+	Role     string        `help:"Role: winpe, client, operator, viewer, worker or point." default:"winpe"`
+	Lifetime time.Duration `help:"How long it is good for." default:"8760h"`
+	Server   []string      `help:"Address that it names, host:port (default: the daemon's own)." placeholder:"HOST:PORT"`
+	Output   string        `short:"o" help:"File to write (default: NAME.join)." placeholder:"FILE"`
+}
+
+// Run implements the command.
+func (b *bundleCreate) Run(ctx context.Context, c *console) error {
+	output := b.Output
+	if output == "" {
+		output = strings.TrimSuffix(fileName(b.Name), ".wim") + ".join"
+	}
+	f, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write bundle: %w", err)
+	}
+	issued, err := c.admin().IssueBundle(ctx, api.BundleRequest{Name: b.Name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Server})
+	if err == nil {
+		_, err = io.WriteString(f, issued.Text)
+	}
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		_ = os.Remove(output)
+		return err
+	}
+	return c.print(issued.Bundle, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "%s: %s for %s until %s, serial %s; who holds the file can join, so keep it as you keep a key\n",
+			output, issued.Role, printable(issued.Name), issued.Expires.Local().Format(time.DateOnly), issued.Serial)
+	})
+}
+
+type bundleList struct{}
+
+// Run implements the command.
+func (*bundleList) Run(ctx context.Context, c *console) error {
+	list, err := c.admin().Bundles(ctx)
+	if err != nil {
+		return err
+	}
+	return c.print(list, func(w io.Writer) {
+		var rows []string
+		for _, b := range list {
+			state := "good"
+			switch {
+			case b.Revoked:
+				state = "revoked"
+			case time.Now().After(b.Expires):
+				state = "expired"
+			}
+			rows = append(rows, strings.Join([]string{printable(b.Name), b.Role, b.Expires.Local().Format(time.DateOnly), state, b.Serial}, "\t"))
+		}
+		table(w, "NAME\tROLE\tEXPIRES\tSTATE\tSERIAL", rows)
+	})
+}
+
+type bundleRevoke struct {
+	Which string `arg:"" help:"Serial or name."`
+}
+
+// Run implements the command.
+func (r *bundleRevoke) Run(ctx context.Context, c *console) error {
+	if err := c.admin().RevokeBundle(ctx, r.Which); err != nil {
+		return err
+	}
+	return c.print(struct{}{}, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "revoked %s; who is in a session stays there until evicted: wimcast client evict\n", printable(r.Which))
+	})
+}

@@ -1,0 +1,364 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"wimcast/client"
+	"wimcast/crypto/keyex"
+	"wimcast/multicast"
+	"wimcast/multicast/wire"
+	"wimcast/session"
+	"wimcast/unicast"
+)
+
+// getCommand receives an image.
+type getCommand struct {
+	Package   string   `arg:"" help:"Name, name@version or digest of the package."`
+	Output    string   `short:"o" help:"File to write (default: the package's name with .wim, here)." placeholder:"FILE"`
+	Bundle    string   `short:"b" help:"Join bundle." env:"WIMCAST_BUNDLE" default:"room.join" placeholder:"FILE"`
+	Server    []string `help:"Distribution point, host:port, instead of the bundle's." placeholder:"HOST:PORT"`
+	Interface string   `help:"Network interface of the group, by name or address (default: the one that reaches the server)." placeholder:"NAME"`
+	Name      string   `help:"Name to be shown by (default: the host name)."`
+	Overwrite bool     `help:"Replace FILE if it exists."`
+	NoUnicast bool     `help:"Never fetch by unicast, even where the package allows it."`
+	Lose      float64  `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
+	ReadSlow  int64    `hidden:"" help:"Receive buffer in bytes: for tests."`
+}
+
+// Event kinds of --json beside session's.
+const (
+	eventProgress = "progress"
+	eventResult   = "result"
+)
+
+// getEvent is a line of `get --json`.
+type getEvent struct {
+	Time   time.Time               `json:"time"`
+	Event  string                  `json:"event"`
+	Text   string                  `json:"text,omitempty"`
+	Proven int64                   `json:"proven_bytes,omitempty"`
+	Size   int64                   `json:"size_bytes,omitempty"`
+	Rate   float64                 `json:"rate_bytes_per_second,omitempty"`
+	Path   string                  `json:"path,omitempty"`
+	Result *getResult              `json:"result,omitempty"`
+	Totals *session.ReceiverTotals `json:"totals,omitempty"`
+}
+
+type getResult struct {
+	Package string  `json:"package"`
+	File    string  `json:"file"`
+	Digest  string  `json:"digest"`
+	SHA256  string  `json:"sha256"`
+	Size    int64   `json:"size_bytes"`
+	Seconds float64 `json:"seconds"`
+	Code    int     `json:"exit_code"`
+	Error   string  `json:"error,omitempty"`
+}
+
+// Run implements the command.
+func (g *getCommand) Run(ctx context.Context, c *console) error {
+	bundle, err := keyex.ReadBundle(g.Bundle)
+	if err != nil {
+		return &codedError{exitRefused, err}
+	}
+	credentials, err := bundle.Credentials()
+	if err != nil {
+		return &codedError{exitRefused, err}
+	}
+	servers := bundle.Servers
+	if len(g.Server) > 0 {
+		servers = g.Server
+	}
+	output := g.Output
+	if output == "" {
+		output = fileName(g.Package)
+	}
+	screen := newScreen(c)
+	target, err := client.OpenFile(output, client.Options{Overwrite: g.Overwrite, Notice: func(text string) { screen.event("notice", text) }})
+	if err != nil {
+		return &codedError{exitDisk, err}
+	}
+	defer func() { _ = target.Close() }()
+
+	reach := &reacher{servers: servers, credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
+	cfg := session.ReceiverConfig{
+		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Hear: reach.hear, Target: target,
+		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
+	}
+	if !g.NoUnicast {
+		cfg.Fetch = reach.fetch
+	}
+	receiver := session.NewReceiver(cfg)
+	stop := screen.follow(receiver)
+	result, err := receiver.Run(ctx)
+	stop()
+	screen.result(result, output, err)
+	return err
+}
+
+// fileName makes a file's name of a package's.
+func fileName(pkg string) string {
+	name := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`/\:*?"<>|`, r) || r < ' ' {
+			return '_'
+		}
+		return r
+	}, pkg)
+	return filepath.Clean(name) + ".wim"
+}
+
+// thisMachine is what this machine says of itself.
+func thisMachine(name string) wire.Machine {
+	m := wire.Machine{Host: name}
+	if m.Host == "" {
+		m.Host, _ = os.Hostname()
+	}
+	interfaces, _ := net.Interfaces()
+	var macs []string
+	for _, i := range interfaces {
+		if len(i.HardwareAddr) == 6 && i.Flags&net.FlagLoopback == 0 && len(macs) < 4 {
+			macs = append(macs, i.HardwareAddr.String())
+		}
+	}
+	m.MACs = strings.Join(macs, ",")
+	return m
+}
+
+// reacher opens the ways to a distribution point: control channel, group, unicast.
+type reacher struct {
+	servers     []string
+	credentials *keyex.Credentials
+	which       string // interface
+	lose        float64
+	buffer      int
+	screen      *screen
+
+	mu     sync.Mutex
+	server netip.AddrPort // that answered
+	local  netip.Addr     // our address towards it
+	next   int            // of the bundle's servers
+}
+
+// dial tries the bundle's servers in order, beginning with the one that answered last.
+func (r *reacher) dial(ctx context.Context) (session.Control, error) {
+	var errs []error
+	refused := 0
+	for range r.servers {
+		r.mu.Lock()
+		name := r.servers[r.next%len(r.servers)]
+		r.mu.Unlock()
+		conn, err := r.dialOne(ctx, name)
+		if err == nil {
+			return conn, nil
+		}
+		if _, is := errors.AsType[*keyex.RefusedError](err); is {
+			refused++
+		}
+		errs = append(errs, err)
+		r.mu.Lock()
+		r.next++
+		r.mu.Unlock()
+	}
+	if refused == len(r.servers) {
+		return nil, &refusedError{errors.Join(errs...)}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// refusedError says that every distribution point refused: trying again is no use.
+type refusedError struct{ error }
+
+// Unwrap returns what they said.
+func (e *refusedError) Unwrap() error { return e.error }
+
+// Final tells the session engine so.
+func (*refusedError) Final() bool { return true }
+
+func (r *reacher) dialOne(ctx context.Context, name string) (session.Control, error) {
+	udp, err := net.ResolveUDPAddr("udp", name)
+	if err != nil {
+		return nil, fmt.Errorf("find distribution point %s: %w", name, err)
+	}
+	addr := netip.AddrPortFrom(udp.AddrPort().Addr().Unmap(), uint16(udp.Port))
+	conn, err := keyex.Dial(ctx, addr, r.credentials)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	r.server, r.local = addr, conn.LocalAddr().Addr().Unmap()
+	r.mu.Unlock()
+	return conn, nil
+}
+
+func (r *reacher) hear(group netip.AddrPort, source netip.Addr) (session.Hearer, error) {
+	r.mu.Lock()
+	which := r.which
+	if which == "" && r.local.IsValid() && !r.local.IsUnspecified() {
+		which = r.local.String()
+	}
+	r.mu.Unlock()
+	ifc, err := multicast.FindInterface(which, group.Addr())
+	if err != nil {
+		return nil, err
+	}
+	receiver, err := multicast.NewReceiver(multicast.ReceiverConfig{Interface: ifc, Group: group, Source: source, ReadBuffer: r.buffer})
+	if err != nil {
+		return nil, err
+	}
+	if hint := receiver.ReadBufferAdvice(); hint != "" {
+		r.screen.event("notice", hint)
+	}
+	if r.lose > 0 {
+		return newLossy(receiver, r.lose), nil
+	}
+	return receiver, nil
+}
+
+func (r *reacher) fetch(offer session.UnicastOffer) (session.Fetcher, error) {
+	r.mu.Lock()
+	server := r.server
+	r.mu.Unlock()
+	return unicast.NewClient(unicast.ClientConfig{
+		Address: netip.AddrPortFrom(server.Addr(), offer.Port).String(), TLS: keyex.ClientTLS(r.credentials), Token: offer.Token, Digest: offer.Digest, Size: offer.Size,
+	})
+}
+
+// screen shows a person, or a program, how it goes.
+type screen struct {
+	c   *console
+	tty bool
+
+	mu   sync.Mutex
+	bar  *progressbar.ProgressBar
+	last time.Time
+}
+
+func newScreen(c *console) *screen {
+	s := &screen{c: c}
+	if f, ok := c.err.(*os.File); ok && !c.json {
+		s.tty = term.IsTerminal(int(f.Fd()))
+	}
+	return s
+}
+
+func (s *screen) line(e getEvent) {
+	e.Time = time.Now().UTC()
+	b, err := json.Marshal(e)
+	if err != nil {
+		panic("wimcast: " + err.Error())
+	}
+	_, _ = fmt.Fprintf(s.c.out, "%s\n", b)
+}
+
+func (s *screen) event(kind, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.c.json:
+		s.line(getEvent{Event: kind, Text: text})
+	case s.bar != nil:
+		_ = s.bar.Clear()
+		_, _ = fmt.Fprintf(s.c.err, "%s\n", text)
+	default:
+		_, _ = fmt.Fprintf(s.c.err, "%s %s\n", time.Now().Format(time.TimeOnly), text)
+	}
+}
+
+// follow shows progress until the returned function is called.
+func (s *screen) follow(r *session.Receiver) (stop func()) {
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		ticker := time.NewTicker(250 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				s.progress(r.Progress())
+			}
+		}
+	})
+	return func() { close(done); running.Wait() }
+}
+
+func (s *screen) progress(p session.Progress) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	path := "multicast"
+	if p.OnUnicast {
+		path = "unicast"
+	}
+	switch {
+	case p.Size == 0:
+	case s.c.json:
+		s.line(getEvent{Event: eventProgress, Proven: p.Proven, Size: p.Size, Rate: p.Rate, Path: path, Totals: &p.Totals})
+	case s.tty:
+		if s.bar == nil {
+			s.bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(s.c.err), progressbar.OptionShowBytes(true),
+				progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
+		}
+		s.bar.Describe(fmt.Sprintf("%s, %s, %d clients", p.Package, path, p.Clients))
+		_ = s.bar.Set64(p.Proven)
+	case time.Since(s.last) >= 5*time.Second:
+		s.last = time.Now()
+		_, _ = fmt.Fprintf(s.c.err, "%s %s: %d %% proven, %s/s by %s\n", s.last.Format(time.TimeOnly), p.Package, p.Proven*100/p.Size, bytesText(p.Rate), path)
+	}
+}
+
+func (s *screen) result(result session.Result, file string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bar != nil {
+		_ = s.bar.Clear()
+	}
+	if s.c.json {
+		r := &getResult{
+			Package: result.Package, File: file, Digest: result.Digest.String(), SHA256: fmt.Sprintf("%x", result.SHA256), Size: result.Size,
+			Seconds: result.Elapsed.Seconds(), Code: exitCode(err),
+		}
+		if err != nil {
+			r.Error = err.Error()
+		}
+		s.line(getEvent{Event: eventResult, Result: r, Totals: &result.Totals})
+		return
+	}
+	if err != nil {
+		return
+	}
+	t := result.Totals
+	_, _ = fmt.Fprintf(s.c.out, "%s proven: %s in %s (%s multicast, %s unicast, %s held), %d packets lost, %d symbols repaired, SHA-256 %x\n",
+		file, bytesText(float64(result.Size)), result.Elapsed.Round(100*time.Millisecond), bytesText(float64(t.Multicast)), bytesText(float64(t.Unicast)),
+		bytesText(float64(t.Held)), t.Lost, t.Repaired, result.SHA256)
+}
+
+// bytesText writes a number of bytes as people read it.
+func bytesText(n float64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	i := 0
+	for n >= 1000 && i < len(units)-1 {
+		n /= 1000
+		i++
+	}
+	if i == 0 {
+		return fmt.Sprintf("%.0f %s", n, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", n, units[i])
+}
+
+var _ io.Writer = (*os.File)(nil)

@@ -1,0 +1,130 @@
+// Command wimcast is everything that a person types: the client that receives an
+// image, and the tool that manages a distribution point over its admin socket.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"wimcast/client"
+	"wimcast/session"
+)
+
+// version is stamped by the build.
+var version = "dev"
+
+// Exit codes of the client; scripts and task sequences rely on them.
+const (
+	exitProven      = 0
+	exitFailed      = 1 // commands that aren't the client
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitRefused     = 4
+	exitSilent      = 5
+	exitDisk        = 6
+	exitDamaged     = 7
+	exitEvicted     = 8
+)
+
+// commands is the command line, as kong reads it.
+type commands struct {
+	Get     getCommand     `cmd:"" help:"Receive an image: by multicast, by unicast where that fails, proven by hash."`
+	Image   imageCommand   `cmd:"" help:"Manage the images of a distribution point."`
+	Session sessionCommand `cmd:"" help:"Watch and steer running sessions."`
+	Client  clientCommand  `cmd:"" help:"Act on the clients of running sessions."`
+	Bundle  bundleCommand  `cmd:"" help:"Make, list and revoke join bundles."`
+	Demo    demoCommand    `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+
+	JSON   bool   `help:"Print JSON instead of text."`
+	Socket string `help:"Admin socket of the distribution point." env:"WIMCAST_SOCKET" placeholder:"PATH"`
+}
+
+// versionCommand prints the version. (--version is the version of an image.)
+type versionCommand struct{}
+
+// Run implements the command.
+func (versionCommand) Run(c *console) error {
+	return c.print(version, func(w io.Writer) { _, _ = fmt.Fprintln(w, version) })
+}
+
+// console is where a command writes: results to out, progress to err.
+type console struct {
+	out, err io.Writer
+	json     bool
+	socket   string
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, out, errOut io.Writer) int {
+	var cli commands
+	code := -1
+	parser, err := kong.New(&cli,
+		kong.Name("wimcast"),
+		kong.Description("Casts Windows images to rooms of machines by encrypted multicast."),
+		kong.Writers(out, errOut),
+		kong.Exit(func(c int) { code = c }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		panic("wimcast: " + err.Error()) // the struct above is wrong
+	}
+	parsed, err := parser.Parse(args)
+	if code >= 0 {
+		return code // --help, --version
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "wimcast: %v; see wimcast --help\n", err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run(&console{out: out, err: errOut, json: cli.JSON, socket: cli.Socket})
+	if err != nil {
+		fmt.Fprintf(errOut, "wimcast: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+// exitCode is the code that an error ends the program with.
+func exitCode(err error) int {
+	coded, isCoded := errors.AsType[*codedError](err)
+	switch {
+	case err == nil:
+		return exitProven
+	case isCoded:
+		return coded.code
+	case errors.Is(err, session.ErrUnreachable):
+		return exitUnreachable
+	case errors.Is(err, session.ErrRefused):
+		return exitRefused
+	case errors.Is(err, session.ErrSilent):
+		return exitSilent
+	case errors.Is(err, session.ErrTarget), errors.Is(err, client.ErrExists), errors.Is(err, client.ErrLocked):
+		return exitDisk
+	case errors.Is(err, session.ErrDamaged):
+		return exitDamaged
+	case errors.Is(err, session.ErrEvicted):
+		return exitEvicted
+	}
+	return exitFailed
+}
+
+// codedError ends the program with a code of its own.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// defaultConfig is where the configuration is looked for when none is named.
+const defaultConfig = "/etc/wimcast/wimcastd.toml"
+
+// config is the daemon's configuration. Every key has a default that works;
+// deploy/wimcastd.toml explains each to its users.
+type config struct {
+	State     string          `toml:"state"` // directory of images, CA and bundles
+	Listen    string          `toml:"listen"`
+	Name      string          `toml:"name"` // DNS name in the server's certificate; needn't resolve
+	Addresses []string        `toml:"addresses"`
+	Drain     duration        `toml:"drain"`
+	Multicast multicastConfig `toml:"multicast"`
+	Unicast   unicastConfig   `toml:"unicast"`
+	Admin     adminConfig     `toml:"admin"`
+	Metrics   metricsConfig   `toml:"metrics"`
+	Log       logConfig       `toml:"log"`
+	PKI       pkiConfig       `toml:"pki"`
+}
+
+type multicastConfig struct {
+	Interface string `toml:"interface"` // name or address; empty: the first that can
+	Groups    string `toml:"groups"`    // prefix of IPv4 multicast addresses
+	Ports     string `toml:"ports"`     // first-last, UDP
+	TTL       int    `toml:"ttl"`
+	Ceiling   rate   `toml:"ceiling"` // of all sessions together; 0: 90 % of the interface's speed
+	MTU       int    `toml:"mtu"`     // of the path to the clients, bytes
+}
+
+type unicastConfig struct {
+	Slots  int  `toml:"slots"`
+	Budget rate `toml:"budget"` // of all clients together; 0: none
+}
+
+type adminConfig struct {
+	Socket string `toml:"socket"`
+}
+
+type metricsConfig struct {
+	Listen string `toml:"listen"` // host:port; empty: none
+}
+
+type logConfig struct {
+	Level string `toml:"level"` // debug, info, warn, error
+}
+
+// pkiConfig replaces the daemon's own CA by an organisation's. All three or none.
+type pkiConfig struct {
+	CA          string `toml:"ca"`
+	Certificate string `toml:"certificate"`
+	Key         string `toml:"key"`
+	CRL         string `toml:"crl"` // revocation list; may be empty
+}
+
+// duration reads "30s".
+type duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is not a duration such as \"30s\"", text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// rate reads "900 Mbit/s" or "100 MB/s" and holds bytes/s.
+type rate float64
+
+var rateUnits = []struct {
+	suffix string
+	bytes  float64
+}{
+	{"gbit/s", 1e9 / 8}, {"mbit/s", 1e6 / 8}, {"kbit/s", 1e3 / 8}, {"gb/s", 1e9}, {"mb/s", 1e6}, {"kb/s", 1e3}, {"b/s", 1},
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *rate) UnmarshalText(text []byte) error {
+	s := strings.ToLower(strings.TrimSpace(string(text)))
+	if s == "" || s == "0" {
+		*r = 0
+		return nil
+	}
+	for _, unit := range rateUnits {
+		if number, ok := strings.CutSuffix(s, unit.suffix); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+			if err != nil || v <= 0 || v > 1e12 {
+				break
+			}
+			*r = rate(v * unit.bytes)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not a rate such as \"900 Mbit/s\" or \"100 MB/s\"", text)
+}
+
+func defaults() config {
+	c := config{
+		Listen: ":7600", Drain: duration(30 * time.Second),
+		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
+		Unicast:   unicastConfig{Slots: 4},
+		Metrics:   metricsConfig{Listen: "127.0.0.1:7602"},
+		Log:       logConfig{Level: "info"},
+	}
+	c.State = stateDir()
+	return c
+}
+
+// stateDir is where the daemon keeps its things without being told: what systemd
+// gives, the system's place for root, the user's own otherwise.
+func stateDir() string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/wimcast"
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "wimcast")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "wimcast-state"
+	}
+	return filepath.Join(home, ".local", "state", "wimcast")
+}
+
+// loadConfig reads a file over the defaults. Without a name the default file is
+// read if it is there.
+func loadConfig(path string) (config, error) {
+	c := defaults()
+	name := path
+	if name == "" {
+		name = defaultConfig
+	}
+	text, err := os.ReadFile(name)
+	switch {
+	case path == "" && errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return c, fmt.Errorf("read config: %w", err)
+	default:
+		if err := parseConfig(text, &c); err != nil {
+			return c, fmt.Errorf("config %s: %w", name, err)
+		}
+	}
+	if c.Admin.Socket == "" {
+		dir := os.Getenv("RUNTIME_DIRECTORY")
+		if dir == "" {
+			dir = c.State
+		}
+		c.Admin.Socket = filepath.Join(dir, "admin.sock")
+	}
+	return c, c.check()
+}
+
+// parseConfig reads TOML strictly: an unknown key is an error that names key and line.
+func parseConfig(text []byte, c *config) error {
+	decoder := toml.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(c)
+	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
+		var errs []error
+		for _, e := range strict.Errors {
+			row, _ := e.Position()
+			errs = append(errs, fmt.Errorf("line %d: unknown key %s", row, strings.Join(e.Key(), ".")))
+		}
+		return errors.Join(errs...)
+	}
+	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, _ := bad.Position()
+		if key := strings.Join(bad.Key(), "."); key != "" {
+			return fmt.Errorf("line %d: %s: %s", row, key, strings.TrimPrefix(bad.Error(), "toml: "))
+		}
+		return fmt.Errorf("line %d: %s", row, strings.TrimPrefix(bad.Error(), "toml: "))
+	}
+	return err
+}
+
+// check refuses values that can't work, naming the key.
+func (c *config) check() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen", "%q is not an address such as \":7600\"", c.Listen)
+	}
+	if _, err := c.Multicast.prefix(); err != nil {
+		bad("multicast.groups", "%v", err)
+	}
+	if _, _, err := c.Multicast.ports(); err != nil {
+		bad("multicast.ports", "%v", err)
+	}
+	if c.Multicast.TTL < 1 || c.Multicast.TTL > 255 {
+		bad("multicast.ttl", "%d is not between 1 and 255", c.Multicast.TTL)
+	}
+	if c.Multicast.MTU < 1424 || c.Multicast.MTU > 65535 {
+		bad("multicast.mtu", "%d bytes; a packet with the smallest symbol needs 1424 to get through", c.Multicast.MTU)
+	}
+	if c.Unicast.Slots < 1 {
+		bad("unicast.slots", "%d; at least 1 (a package is kept from unicast by --multicast-only)", c.Unicast.Slots)
+	}
+	if c.Metrics.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Metrics.Listen); err != nil {
+			bad("metrics.listen", "%q is not an address such as \"127.0.0.1:7602\"", c.Metrics.Listen)
+		}
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		bad("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if set := len(strings.Fields(c.PKI.CA + " " + c.PKI.Certificate + " " + c.PKI.Key)); set != 0 && (c.PKI.CA == "" || c.PKI.Certificate == "" || c.PKI.Key == "") {
+		bad("pki", "ca, certificate and key go together; set all three or none")
+	}
+	return errors.Join(errs...)
+}
+
+// prefix returns the pool of groups. Groups whose MAC address equals that of one in
+// 224.0.0.0/24 are flooded by every switch and refused.
+func (m *multicastConfig) prefix() (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(m.Groups)
+	if err != nil || !p.Addr().Is4() || !p.Addr().IsMulticast() {
+		return p, fmt.Errorf("%q is not a prefix of IPv4 multicast addresses such as \"239.195.16.0/22\"", m.Groups)
+	}
+	p = p.Masked()
+	if a := p.Addr().As4(); a[1]&0x7f == 0 && a[2] == 0 {
+		return p, fmt.Errorf("%s shares MAC addresses with 224.0.0.x, which every switch floods; choose another, such as 239.195.16.0/22", m.Groups)
+	}
+	return p, nil
+}
+
+func (m *multicastConfig) ports() (first, last uint16, err error) {
+	a, b, ok := strings.Cut(m.Ports, "-")
+	x, err1 := strconv.ParseUint(strings.TrimSpace(a), 10, 16)
+	y, err2 := strconv.ParseUint(strings.TrimSpace(b), 10, 16)
+	if !ok || err1 != nil || err2 != nil || x == 0 || y < x {
+		return 0, 0, fmt.Errorf("%q is not a range of ports such as \"63000-64000\"", m.Ports)
+	}
+	return uint16(x), uint16(y), nil
+}

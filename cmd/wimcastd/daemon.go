@@ -1,0 +1,363 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wimcast/api"
+	"wimcast/crypto/keyex"
+	"wimcast/library"
+	"wimcast/metrics"
+	"wimcast/multicast"
+	"wimcast/session"
+	"wimcast/unicast"
+)
+
+// ceilingShare is how much of the interface's speed sessions get when the config
+// names no ceiling.
+const ceilingShare = 0.9
+
+// unknownSpeed is what an interface is taken for that doesn't tell its speed: 1 Gbit/s.
+const unknownSpeed = 1_000_000_000
+
+// firstBundle is the join bundle that the first start writes.
+const firstBundle = "room.join"
+
+// distributionPoint is the daemon's parts, wired together.
+type distributionPoint struct {
+	cfg       config
+	log       *zap.Logger
+	ifc       *multicast.Interface
+	library   *library.Library
+	authority *keyex.Authority // nil with an organisation's PKI
+	trust     *keyex.Trust
+	https     keyex.Results // of handshakes on the unicast port
+	listener  *keyex.Listener
+	sessions  *session.Server
+	unicast   *unicast.Server
+	metrics   *metrics.Metrics
+	groups    *groupPool
+	ceiling   float64
+	started   time.Time
+
+	unicastListener, scrape, admin net.Listener
+	adminServer                    *http.Server
+	handler                        http.Handler
+	running                        sync.WaitGroup
+	stop                           context.CancelFunc
+	closing                        sync.Once
+}
+
+// newDaemon opens everything; what it opened it closes again on error.
+func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
+	d = &distributionPoint{cfg: cfg, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	prefix, _ := cfg.Multicast.prefix()
+	if d.ifc, err = multicast.FindInterface(cfg.Multicast.Interface, prefix.Addr()); err != nil {
+		return d, fmt.Errorf("multicast.interface: %w", err)
+	}
+	d.ceiling = float64(cfg.Multicast.Ceiling)
+	if d.ceiling == 0 {
+		speed := d.ifc.Speed()
+		if speed == 0 {
+			speed = unknownSpeed
+		}
+		d.ceiling = ceilingShare * float64(speed) / 8
+	}
+	if err := os.MkdirAll(cfg.State, 0o750); err != nil {
+		return d, fmt.Errorf("state: %w", err)
+	}
+	if d.library, err = library.Open(filepath.Join(cfg.State, "library")); err != nil {
+		return d, err
+	}
+	if d.listener, err = d.listen(); err != nil {
+		return d, err
+	}
+	port := d.listener.Addr().Port()
+	if d.unicastListener, err = net.Listen("tcp", net.JoinHostPort(hostOf(cfg.Listen), strconv.Itoa(int(port)))); err != nil {
+		return d, fmt.Errorf("listen for unicast: %w; another program has the port: set listen", err)
+	}
+	if err := d.writeFirstBundle(); err != nil {
+		return d, err
+	}
+	d.groups = newGroupPool(cfg.Multicast, d.ifc)
+	grants := &tokenGrants{}
+	if d.unicast, err = unicast.NewServer(unicast.ServerConfig{
+		Contents: &unicastContents{d.library}, Grants: grants, Slots: cfg.Unicast.Slots, BytesPerSecond: int64(cfg.Unicast.Budget),
+		ErrorLog: zap.NewStdLog(log.Named("unicast")),
+	}); err != nil {
+		return d, err
+	}
+	d.metrics = metrics.New(d.sources())
+	d.sessions = session.NewServer(session.ServerConfig{
+		Open: d.openPackage, OpenGroup: d.groups.open, Ceiling: d.ceiling, MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
+		Observer: d.metrics, Revoked: d.unicast.Release, Log: log,
+	})
+	grants.sessions = d.sessions
+	return d, d.listenAdmin()
+}
+
+func hostOf(listen string) string {
+	host, _, _ := net.SplitHostPort(listen)
+	return host
+}
+
+// listen opens the control channel with the daemon's own CA, or the organisation's PKI.
+func (d *distributionPoint) listen() (*keyex.Listener, error) {
+	var err error
+	if pki := d.cfg.PKI; pki.CA != "" {
+		if d.trust, err = keyex.LoadTrust(pki.CA, pki.Certificate, pki.Key, pki.CRL); err != nil {
+			return nil, fmt.Errorf("pki: %w", err)
+		}
+	} else {
+		if d.authority, err = keyex.OpenAuthority(filepath.Join(d.cfg.State, "ca"), keyex.AuthorityConfig{ServerName: d.cfg.Name}); err != nil {
+			return nil, err
+		}
+		d.trust = d.authority.Trust()
+	}
+	addr, err := netip.ParseAddrPort(d.cfg.Listen)
+	if host, port, cut := strings.Cut(d.cfg.Listen, ":"); err != nil && cut && host == "" {
+		addr, err = netip.ParseAddrPort("0.0.0.0:" + port)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen: %q: want an address and a port, such as \"0.0.0.0:7600\"", d.cfg.Listen)
+	}
+	l, err := keyex.Listen(addr, keyex.ServerConfig{
+		Trust: d.trust, Roles: []keyex.Role{keyex.WinPE, keyex.Client},
+		OnRefused: func(from netip.AddrPort, err error) {
+			d.log.Warn("client refused", zap.Stringer("from", from), zap.Error(err))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen for clients: %w; when another program has the port: set listen", err)
+	}
+	return l, nil
+}
+
+// listenAdmin opens the admin socket and the metrics port.
+func (d *distributionPoint) listenAdmin() error {
+	socket := d.cfg.Admin.Socket
+	if conn, err := net.Dial("unix", socket); err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("admin socket %s: another wimcastd answers there; stop it, or set admin.socket", socket)
+	}
+	_ = os.Remove(socket) // of a daemon that was killed
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	d.admin = l
+	if err := os.Chmod(socket, 0o660); err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	d.handler = api.NewHandler(api.Config{
+		Library: d.library, Sessions: d.sessions, Authority: d.authority, Servers: d.servers(), Log: d.log.Named("admin"),
+		Status: func() api.Status {
+			return api.Status{Version: version, Started: d.started, Listen: d.listening(), Interface: d.ifc.Name, Ceiling: d.ceiling, Free: d.free()}
+		},
+	})
+	if d.cfg.Metrics.Listen != "" {
+		if d.scrape, err = net.Listen("tcp", d.cfg.Metrics.Listen); err != nil {
+			return fmt.Errorf("metrics.listen: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *distributionPoint) free() uint64 {
+	free, err := d.library.FreeBytes()
+	if err != nil {
+		return 0
+	}
+	return free
+}
+
+// listening is the address of the control channel.
+func (d *distributionPoint) listening() string { return d.listener.Addr().String() }
+
+// servers are the addresses that bundles name: the configured ones, else the interface's.
+func (d *distributionPoint) servers() []string {
+	if len(d.cfg.Addresses) > 0 {
+		return d.cfg.Addresses
+	}
+	host := d.ifc.Addr(netip.AddrFrom4([4]byte{239, 195, 16, 1}))
+	if h, err := netip.ParseAddr(hostOf(d.cfg.Listen)); err == nil && !h.IsUnspecified() {
+		host = h
+	}
+	return []string{netip.AddrPortFrom(host, d.listener.Addr().Port()).String()}
+}
+
+// writeFirstBundle makes the join bundle of the first start.
+func (d *distributionPoint) writeFirstBundle() error {
+	path := filepath.Join(d.cfg.State, firstBundle)
+	if d.authority == nil {
+		return nil
+	}
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	bundle, err := d.authority.Issue(keyex.Request{Name: "room", Role: keyex.WinPE, Servers: d.servers()})
+	if err != nil {
+		return err
+	}
+	if err := bundle.WriteFile(path); err != nil {
+		return err
+	}
+	d.log.Info("join bundle written; it goes into the boot image", zap.String("file", path))
+	return nil
+}
+
+// start runs everything in the background; what ends by itself is sent.
+func (d *distributionPoint) start(ctx context.Context) <-chan error {
+	ctx, d.stop = context.WithCancel(ctx)
+	ended := make(chan error, 4)
+	d.running.Go(func() { ended <- d.accept(ctx) })
+	d.running.Go(func() {
+		ended <- d.unicast.Serve(ctx, d.unicastListener, keyex.ServerTLS(d.trust, &d.https, keyex.WinPE, keyex.Client), 0)
+	})
+	d.adminServer = &http.Server{Handler: d.handler, ReadHeaderTimeout: 10 * time.Second}
+	d.running.Go(func() { _ = d.adminServer.Serve(d.admin) })
+	if d.scrape != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", d.metrics.Handler())
+		server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+		d.running.Go(func() { _ = server.Serve(d.scrape) })
+		d.running.Go(func() { <-ctx.Done(); _ = server.Close() })
+	}
+	return ended
+}
+
+// accept serves each client's control channel in a goroutine of its own.
+func (d *distributionPoint) accept(ctx context.Context) error {
+	for {
+		conn, err := d.listener.Accept(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("accept clients: %w", err)
+		}
+		d.running.Go(func() {
+			defer func() { _ = conn.Close() }()
+			who := conn.Peer()
+			peer := session.Peer{Name: who.Name, Role: string(who.Role), Serial: who.Serial, Addr: conn.RemoteAddr()}
+			err := d.sessions.Serve(ctx, peer, conn)
+			d.log.Debug("control channel closed", zap.String("client", who.Name), zap.Stringer("from", conn.RemoteAddr()), zap.Error(err))
+		})
+	}
+}
+
+// alive returns once every session has answered.
+func (d *distributionPoint) alive() { d.sessions.Sessions() }
+
+// drain lets running sessions end, for a bounded time; a second signal cuts it short.
+func (d *distributionPoint) drain(limit time.Duration, signals <-chan os.Signal) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := d.sessions.Drain(ctx); err != nil {
+		d.log.Warn("sessions were still running; their clients wait and join again", zap.Error(err))
+	}
+}
+
+// close ends everything. It may be called at any stage, more than once.
+func (d *distributionPoint) close() {
+	d.closing.Do(func() {
+		if d.sessions != nil {
+			d.sessions.Close()
+		}
+		if d.stop != nil {
+			d.stop()
+		}
+		if d.listener != nil {
+			_ = d.listener.Close()
+		}
+		if d.adminServer != nil {
+			_ = d.adminServer.Close()
+		}
+		for _, l := range []net.Listener{d.unicastListener, d.scrape, d.admin} {
+			if l != nil {
+				_ = l.Close()
+			}
+		}
+		d.running.Wait()
+		if d.authority != nil {
+			_ = d.authority.Close()
+		}
+		if d.library != nil {
+			if err := d.library.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+				d.log.Warn("closing the library failed", zap.Error(err))
+			}
+		}
+	})
+}
+
+func (d *distributionPoint) sources() metrics.Sources {
+	return metrics.Sources{
+		Version:  version,
+		Sessions: func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
+		Totals: func() (map[string]session.PackageTotals, map[string]uint64) {
+			packages, dropped := d.sessions.Totals()
+			for reason, n := range d.listener.Stats().Dropped {
+				dropped["control_"+string(reason)] += n
+			}
+			return packages, dropped
+		},
+		Handshakes: func() map[[2]string]uint64 {
+			out := map[[2]string]uint64{}
+			for reason, n := range d.listener.Stats().Handshakes {
+				out[[2]string{"control", string(reason)}] = n
+			}
+			for reason, n := range d.https.Snapshot() {
+				out[[2]string{"https", string(reason)}] = n
+			}
+			return out
+		},
+		Unicast: func() (active, queued int, sent map[string]uint64) {
+			s := d.unicast.Snapshot()
+			sent = map[string]uint64{}
+			for name, n := range s.SentBytes {
+				sent[name] = uint64(n)
+			}
+			return s.Active, s.Queued, sent
+		},
+		Library: func() (states map[string]int, free uint64) {
+			states = map[string]int{"in_service": 0, "out_of_service": 0}
+			for _, p := range d.library.List() {
+				if p.OutOfService != "" {
+					states["out_of_service"]++
+				} else {
+					states["in_service"]++
+				}
+			}
+			return states, d.free()
+		},
+		Expiries: func() map[[2]string]time.Time {
+			server, ca := d.trust.Expiry()
+			return map[[2]string]time.Time{{"server", d.trust.ServerName()}: server, {"ca", "ca"}: ca}
+		},
+		SendErrors: d.groups.errors,
+	}
+}
