@@ -29,21 +29,23 @@ func NewClient(socket string) *Client {
 // do makes one request; in and out may be nil.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
+	var size int64
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("ask the daemon: %w", err)
 		}
-		body = bytes.NewReader(b)
+		body, size = bytes.NewReader(b), int64(len(b))
 	}
-	return c.send(ctx, method, path, body, out)
+	return c.send(ctx, method, path, body, size, out)
 }
 
-func (c *Client) send(ctx context.Context, method, path string, body io.Reader, out any) error {
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader, size int64, out any) error {
 	request, err := http.NewRequestWithContext(ctx, method, "http://wimcastd"+path, body)
 	if err != nil {
 		return fmt.Errorf("ask the daemon: %w", err)
 	}
+	request.ContentLength = size
 	answer, err := c.http.Do(request)
 	if err != nil {
 		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
@@ -73,10 +75,10 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// AddImage adds what r holds.
-func (c *Client) AddImage(ctx context.Context, r io.Reader, name, version, comment, stem string) (i Image, err error) {
+// AddImage adds the size bytes that r holds.
+func (c *Client) AddImage(ctx context.Context, r io.Reader, size int64, name, version, comment, stem string) (i Image, err error) {
 	q := url.Values{"name": {name}, "version": {version}, "comment": {comment}, "stem": {stem}}
-	return i, c.send(ctx, http.MethodPost, "/v1/images?"+q.Encode(), r, &i)
+	return i, c.send(ctx, http.MethodPost, "/v1/images?"+q.Encode(), r, size, &i)
 }
 
 // Images lists the packages.
@@ -133,7 +135,7 @@ func (c *Client) IssueBundle(ctx context.Context, r BundleRequest) (b BundleIssu
 	return b, c.do(ctx, http.MethodPost, "/v1/bundles", r, &b)
 }
 
-// RevokeBundle revokes a bundle by serial or name.
-func (c *Client) RevokeBundle(ctx context.Context, which string) error {
-	return c.do(ctx, http.MethodDelete, "/v1/bundles/"+url.PathEscape(which), nil, nil)
+// RevokeBundle revokes a bundle by serial or name. Clients of running sessions that hold it are evicted.
+func (c *Client) RevokeBundle(ctx context.Context, which string) (r BundleRevoked, err error) {
+	return r, c.do(ctx, http.MethodDelete, "/v1/bundles/"+url.PathEscape(which), nil, &r)
 }

@@ -17,7 +17,10 @@ type Image struct {
 	OutOfService     string      `json:"out_of_service,omitempty"` // why
 	AlreadyThere     bool        `json:"already_there,omitempty"`  // answer to an add of what was added before
 	Images           []ImageInfo `json:"images"`
-	IntegrityChecked bool        `json:"integrity_checked,omitempty"`
+	IntegrityChecked bool        `json:"integrity_checked,omitempty"` // its integrity table held when it was added
+	Compression      string      `json:"compression,omitempty"`
+	Pipable          bool        `json:"pipable,omitempty"` // only wimlib reads it
+	Solid            bool        `json:"solid,omitempty"`   // ESD
 }
 
 // ImageInfo is one image inside a WIM.
@@ -135,6 +138,12 @@ type BundleRequest struct {
 type BundleIssued struct {
 	Bundle
 	Text string `json:"text"`
+}
+
+// BundleRevoked says what a revocation did.
+type BundleRevoked struct {
+	Credentials int      `json:"credentials"` // newly revoked
+	Evicted     []string `json:"evicted"`     // clients of running sessions that held them
 }
 
 // Status is the daemon.

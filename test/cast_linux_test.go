@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -594,10 +595,40 @@ func TestCastImages(t *testing.T) {
 		t.Errorf("image show: %s", out)
 	}
 	s.cli("image", "rename", "w11", "lab")
+	if out := s.cli("image", "set", "lab", "--multicast-only", "--no-encrypt", "--comment", "for lab 12"); !strings.Contains(out, "clear, multicast-only") {
+		t.Errorf("image set: %s", out)
+	}
+	if out := s.cli("image", "list"); !regexp.MustCompile(`lab +1 .* only +CLEAR .*for lab 12`).MatchString(out) {
+		t.Errorf("image list: %s", out)
+	}
 	s.cli("image", "verify", "lab")
 	s.cli("image", "remove", "lab")
 	if _, err := s.daemon.CLI(s.ctx, "image", "show", "lab"); err == nil {
 		t.Error("a removed package is still there")
+	}
+}
+
+// TestCastRevoke revokes the bundle of a client that is receiving.
+func TestCastRevoke(t *testing.T) {
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "4 MB/s"`})
+	bundle := filepath.Join(t.TempDir(), "guest.join")
+	s.cli("bundle", "create", "guest", "--output", bundle)
+	stays := s.get(0)
+	goes, err := rig.StartGet(s.ctx, rig.Loopback("pc02"), s.programs, "w11", "--bundle", bundle, "--output", s.file("guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := goes.AwaitProven(s.ctx, 0.1); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.cli("bundle", "revoke", "guest"); !strings.Contains(out, "evicted: pc02") {
+		t.Errorf("revoke: %s", out)
+	}
+	s.ended(goes, 8)
+	if err := stays.Await(s.ctx, "a new epoch", func(_ rig.Event, events []rig.Event) bool {
+		return slices.ContainsFunc(events, func(e rig.Event) bool { return e.Event == "epoch" })
+	}); err != nil {
+		t.Error(err)
 	}
 }
 

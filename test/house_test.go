@@ -33,7 +33,11 @@ var house = map[string]room{
 		"it pulls snapshots from what counts; nothing pushes into it",
 	},
 	"api": {
-		[]string{"session", "multicast/wire", "crypto", "crypto/keyex", "library", "library/wim"},
+		nil,
+		"it is what goes over the admin socket; the command line on Windows speaks it too",
+	},
+	"api/handler": {
+		[]string{"api", "session", "crypto", "crypto/keyex", "library"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {

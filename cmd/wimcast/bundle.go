@@ -83,10 +83,15 @@ type bundleRevoke struct {
 
 // Run implements the command.
 func (r *bundleRevoke) Run(ctx context.Context, c *console) error {
-	if err := c.admin().RevokeBundle(ctx, r.Which); err != nil {
+	revoked, err := c.admin().RevokeBundle(ctx, r.Which)
+	if err != nil {
 		return err
 	}
-	return c.print(struct{}{}, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "revoked %s; who is in a session stays there until evicted: wimcast client evict\n", printable(r.Which))
+	return c.print(revoked, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "revoked %s: %s", printable(r.Which), count(revoked.Credentials, "credential"))
+		if len(revoked.Evicted) > 0 {
+			_, _ = fmt.Fprintf(w, "; evicted: %s", printable(strings.Join(revoked.Evicted, ", ")))
+		}
+		_, _ = fmt.Fprintln(w)
 	})
 }

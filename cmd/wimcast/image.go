@@ -55,7 +55,7 @@ func (a *imageAdd) Run(ctx context.Context, c *console) error {
 		r = io.TeeReader(f, bar)
 	}
 	stem := strings.TrimSuffix(filepath.Base(a.File), filepath.Ext(a.File))
-	image, err := c.admin().AddImage(ctx, r, a.Name, a.Version, a.Comment, stem)
+	image, err := c.admin().AddImage(ctx, r, info.Size(), a.Name, a.Version, a.Comment, stem)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/api"
+	"wimcast/api/handler"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/metrics"
@@ -166,8 +167,8 @@ func (d *distributionPoint) listenAdmin() error {
 	if err := os.Chmod(socket, 0o660); err != nil {
 		return fmt.Errorf("admin socket: %w", err)
 	}
-	d.handler = api.NewHandler(api.Config{
-		Library: d.library, Sessions: d.sessions, Authority: d.authority, Servers: d.servers(), Log: d.log.Named("admin"),
+	d.handler = handler.New(handler.Config{
+		Library: d.library, Sessions: d.sessions, Authority: d.authority, Recheck: d.listener.Recheck, Servers: d.servers(), Log: d.log.Named("admin"),
 		Status: func() api.Status {
 			return api.Status{Version: version, Started: d.started, Listen: d.listening(), Interface: d.ifc.Name, Ceiling: d.ceiling, Free: d.free()}
 		},
@@ -249,9 +250,11 @@ func (d *distributionPoint) accept(ctx context.Context) error {
 		conn, err := d.listener.Accept(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				err = nil // closed because the daemon ends
+			} else {
+				err = fmt.Errorf("accept clients: %w", err)
 			}
-			return fmt.Errorf("accept clients: %w", err)
+			return err
 		}
 		d.running.Go(func() {
 			defer func() { _ = conn.Close() }()

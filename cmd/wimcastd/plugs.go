@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 
@@ -24,15 +25,23 @@ func (d *distributionPoint) openPackage(_ context.Context, ref string, _ session
 	case err != nil:
 		return nil, err
 	case p.OutOfService != "":
-		return nil, &session.RefusedError{Code: wire.OutOfService, Text: fmt.Sprintf("package %s is out of service (%s); on the server: wimcast image verify %s", p.Name, p.OutOfService, p.Name)}
+		return nil, &session.RefusedError{Code: wire.OutOfService, Text: fmt.Sprintf("package %s is out of service (%s); on the server: wimcast image verify %q", p.Reference(), p.OutOfService, p.Reference())}
 	case !p.Flags.AllowMulticast:
-		return nil, &session.RefusedError{Code: wire.MulticastOff, Text: fmt.Sprintf("package %s isn't allowed by multicast; on the server: wimcast image set %s --multicast", p.Name, p.Name)}
+		return nil, &session.RefusedError{Code: wire.MulticastOff, Text: fmt.Sprintf("package %s isn't allowed by multicast; on the server: wimcast image set %q --multicast", p.Reference(), p.Reference())}
 	}
-	content, err := d.library.OpenContent(ref)
+	content, err := d.library.OpenContent(p.Reference())
 	if err != nil {
-		return nil, err
+		return nil, refusal(err)
 	}
-	return &session.Package{Name: p.Name + "@" + p.Version, Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content}, nil
+	return &session.Package{Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content}, nil
+}
+
+// refusal tells a client what opening content says about it.
+func refusal(err error) error {
+	if _, ok := errors.AsType[*library.DamagedError](err); ok {
+		return &session.RefusedError{Code: wire.OutOfService, Text: err.Error()}
+	}
+	return err
 }
 
 // groupPool hands out groups and ports; no two sessions share either.
@@ -124,10 +133,7 @@ func (p *groupPool) addErrors(to map[[2]string]uint64, s *multicast.Sender) {
 func (p *groupPool) errors() map[[2]string]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := map[[2]string]uint64{}
-	for k, n := range p.failed {
-		out[k] = n
-	}
+	out := maps.Clone(p.failed)
 	for s := range p.open_ {
 		p.addErrors(out, s)
 	}
@@ -165,16 +171,19 @@ func (c *unicastContents) Lookup(digest crypto.Hash) (unicast.Package, error) {
 	case found == nil:
 		return unicast.Package{}, unicast.ErrUnknown
 	case found.Flags.MulticastOnly:
-		return unicast.Package{Name: found.Name + "@" + found.Version, MulticastOnly: true}, nil
+		return unicast.Package{Name: found.Reference(), MulticastOnly: true}, nil
 	case found.OutOfService != "":
 		return unicast.Package{}, unicast.ErrOutOfService
 	}
-	return unicast.Package{Name: found.Name + "@" + found.Version}, nil
+	return unicast.Package{Name: found.Reference()}, nil
 }
 
 // Open implements what unicast.ServerConfig wants.
 func (c *unicastContents) Open(digest crypto.Hash) (unicast.Content, error) {
-	content, err := c.library.OpenContent(digest.String())
+	content, err := c.library.OpenDigest(digest)
+	if _, ok := errors.AsType[*library.DamagedError](err); ok {
+		return nil, fmt.Errorf("%w: %w", unicast.ErrOutOfService, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,7 @@
-package api
+// Package handler answers the admin API out of the daemon's parts. What goes over the
+// socket is package api's; this one is apart from it so that the command line, which runs
+// on Windows too, needs none of the daemon.
+package handler
 
 import (
 	"encoding/json"
@@ -11,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wimcast/api"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/session"
@@ -21,7 +25,9 @@ type Config struct {
 	Library   *library.Library
 	Sessions  *session.Server
 	Authority *keyex.Authority // nil where an organisation's own PKI is used: bundles are then not ours to make
-	Status    func() Status
+	Status    func() api.Status
+	// Recheck ends control channels whose credentials aren't good any more.
+	Recheck func() int
 	// Servers are the addresses that bundles name unless told otherwise.
 	Servers []string
 	Log     *zap.Logger
@@ -35,8 +41,8 @@ type server struct {
 // maxJSON bounds a request's JSON.
 const maxJSON = 1 << 20
 
-// NewHandler returns the API. Who may use it is decided by who may open the socket.
-func NewHandler(cfg Config) http.Handler {
+// New returns the API. Who may use it is decided by who may open the socket.
+func New(cfg Config) http.Handler {
 	s := &server{cfg}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]func(*http.Request) (any, error){
@@ -91,7 +97,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.Log.Info("admin request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: err.Error()})
+	_ = json.NewEncoder(w).Encode(api.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: err.Error()})
 }
 
 // read reads a request's JSON strictly.
@@ -108,25 +114,25 @@ func (s *server) status(*http.Request) (any, error) { return s.Status(), nil }
 
 func (s *server) listSessions(*http.Request) (any, error) {
 	running, ended := s.Sessions.Sessions()
-	list := []Session{}
+	list := []api.Session{}
 	for _, info := range slices.Concat(running, ended) {
 		list = append(list, sessionOf(&info))
 	}
 	return list, nil
 }
 
-func sessionOf(info *session.SessionInfo) Session {
-	out := Session{
+func sessionOf(info *session.SessionInfo) api.Session {
+	out := api.Session{
 		ID: info.ID, Package: info.Package, Digest: info.Digest.String(), Mode: info.Mode.String(), State: info.State.String(),
 		Group: info.Group.String(), Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
 		Rate: info.Rate, Ceiling: info.Ceiling, RateReason: string(info.RateReason), GRTT: info.GRTT.Seconds(), Epoch: info.Epoch, Pass: info.Pass,
-		Sent: Sent{
+		Sent: api.Sent{
 			SourcePackets: info.Sent.SourcePackets, ParityPackets: info.Sent.ParityPackets, ManifestPackets: info.Sent.ManifestPackets,
 			ControlPackets: info.Sent.ControlPackets, Errors: info.Sent.Errors,
 			Bytes: info.Sent.SourceBytes + info.Sent.ParityBytes + info.Sent.ManifestBytes + info.Sent.ControlBytes,
 		},
-		NACKs:   NACKs{Served: info.NACKs.Served, Merged: info.NACKs.Merged, Limited: info.NACKs.Limited},
-		Clients: []Member{},
+		NACKs:   api.NACKs{Served: info.NACKs.Served, Merged: info.NACKs.Merged, Limited: info.NACKs.Limited},
+		Clients: []api.Member{},
 	}
 	var progress []float64
 	for i := range info.Clients {
@@ -146,14 +152,14 @@ func sessionOf(info *session.SessionInfo) Session {
 	return out
 }
 
-func memberOf(c *session.ClientInfo) Member {
+func memberOf(c *session.ClientInfo) api.Member {
 	network := c.Lost
 	if network > c.KernelDrops {
 		network -= c.KernelDrops
 	} else {
 		network = 0
 	}
-	return Member{
+	return api.Member{
 		Number: c.Number, Name: c.Name, Address: c.Peer.Addr.String(), Certificate: c.Peer.Name, Role: c.Peer.Role, State: string(c.State),
 		Reason: c.Reason, Joined: c.Joined, Ended: c.Ended, Progress: c.Progress, Rate: c.Rate, Loss: c.Loss, RTT: c.RTT.Seconds(),
 		LostNetwork: network, LostBuffer: c.KernelDrops, LostDisk: c.DiskDrops, Rejected: c.Rejected, NACKs: c.NACKs, Muted: c.Muted,
@@ -212,9 +218,9 @@ func (s *server) listBundles(*http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []Bundle{}
+	list := []api.Bundle{}
 	for _, i := range a.Issued() {
-		list = append(list, Bundle{Name: i.Name, Role: string(i.Role), Serial: i.Serial, Expires: i.NotAfter, Revoked: !i.Revoked.IsZero()})
+		list = append(list, api.Bundle{Name: i.Name, Role: string(i.Role), Serial: i.Serial, Expires: i.NotAfter, Revoked: !i.Revoked.IsZero()})
 	}
 	return list, nil
 }
@@ -224,7 +230,7 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var request BundleRequest
+	var request api.BundleRequest
 	if err := read(r, &request); err != nil {
 		return nil, err
 	}
@@ -244,8 +250,8 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 	}
 	identity := bundle.Identity()
 	s.Log.Info("bundle issued", zap.String("name", identity.Name), zap.String("role", string(identity.Role)), zap.String("serial", identity.Serial))
-	return BundleIssued{
-		Bundle: Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter},
+	return api.BundleIssued{
+		Bundle: api.Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter},
 		Text:   string(text),
 	}, nil
 }
@@ -263,6 +269,29 @@ func (s *server) revokeBundle(r *http.Request) (any, error) {
 		}
 		return nil, err
 	}
-	s.Log.Info("bundle revoked", zap.String("which", which), zap.Int("credentials", len(revoked)))
-	return struct{}{}, nil
+	out := api.BundleRevoked{Credentials: len(revoked), Evicted: []string{}}
+	for _, credential := range revoked {
+		out.Evicted = append(out.Evicted, s.evictHolders(credential.Serial)...)
+	}
+	s.Recheck()
+	s.Log.Info("bundle revoked", zap.String("which", which), zap.Int("credentials", out.Credentials), zap.Strings("evicted", out.Evicted))
+	return out, nil
+}
+
+// evictHolders takes everybody who holds a credential out of the running sessions.
+func (s *server) evictHolders(serial string) []string {
+	var evicted []string
+	running, _ := s.Sessions.Sessions()
+	for i := range running {
+		for _, c := range running[i].Clients {
+			if c.Peer.Serial != serial || !c.Ended.IsZero() {
+				continue
+			}
+			// One that ended meanwhile has nothing to lose.
+			if s.Sessions.Evict(running[i].ID, c.Number) == nil {
+				evicted = append(evicted, c.Name)
+			}
+		}
+	}
+	return evicted
 }

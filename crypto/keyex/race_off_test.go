@@ -1,0 +1,5 @@
+//go:build !race
+
+package keyex
+
+const raceEnabled = false
