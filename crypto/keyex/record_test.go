@@ -69,8 +69,8 @@ func FuzzRecords(f *testing.F) {
 	f.Add(append(testHello(1), typeAlert, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40))
 	f.Add(cookieReply(cookie{9}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		total, whole := 0, false
-		whole = records(b, func(r record) bool {
+		total := 0
+		whole := records(b, func(r record) bool {
 			total += recordHeader + len(r.body)
 			return true
 		})

@@ -3,6 +3,7 @@ package keyex
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -110,7 +111,7 @@ type judged struct {
 func (v *verdict) judge(verifier *verifier, raw [][]byte) error {
 	id, err := verifier.verify(raw)
 	if err != nil {
-		refused, ok := err.(*RefusedError)
+		refused, ok := errors.AsType[*RefusedError](err)
 		if !ok {
 			refused = &RefusedError{Reason: Failed, Err: err}
 		}
