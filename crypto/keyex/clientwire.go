@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 const (
@@ -29,6 +30,8 @@ type wire struct {
 	verdict
 	heard  atomic.Bool // the server sent something of ours
 	absent atomic.Bool // its host says that nothing listens
+
+	leaving atomic.Bool // a farewell is under way
 
 	mu      sync.Mutex
 	cookie  cookie
@@ -110,6 +113,16 @@ func (w *wire) Read(p []byte) (int, error) {
 		return n, nil
 	}
 }
+
+// SetReadDeadline implements net.Conn.
+func (w *wire) SetReadDeadline(at time.Time) error {
+	if w.leaving.Load() {
+		return nil
+	}
+	return w.Conn.SetReadDeadline(at)
+}
+
+func (w *wire) leave() { w.leaving.Store(true) }
 
 // resend answers a cookie.
 func (w *wire) resend(c cookie) {

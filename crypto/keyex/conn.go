@@ -24,13 +24,27 @@ type Conn struct {
 	certificates  [][]byte     // the peer's
 	heard         atomic.Int64 // when the last message came, Unix nanoseconds
 
-	once   sync.Once
-	cause  atomic.Pointer[error] // why this side closed it
-	closed func()                // releases what lies below; called once
+	once  sync.Once
+	cause atomic.Pointer[error] // why this side closed it
+	below lower
 }
 
-func newConn(d *dtls.Conn, peer Identity, remote, local netip.AddrPort, closed func()) *Conn {
-	c := &Conn{dtls: d, peer: peer, remote: remote, local: local, closed: closed}
+// lower is what an association stands on.
+type lower interface {
+	// leave makes reads wait for Close, whatever deadline is set. The library
+	// cancels its reader before it says farewell, and the reader closes what lies
+	// below on its way out: without leave about one farewell in a thousand is lost.
+	leave()
+	Close() error // idempotent
+}
+
+var (
+	_ lower = (*transport)(nil)
+	_ lower = (*wire)(nil)
+)
+
+func newConn(d *dtls.Conn, peer Identity, remote, local netip.AddrPort, below lower) *Conn {
+	c := &Conn{dtls: d, peer: peer, remote: remote, local: local, below: below}
 	c.heard.Store(time.Now().UnixNano())
 	return c
 }
@@ -91,8 +105,9 @@ func (c *Conn) Close() error {
 func (c *Conn) closeFor(cause error) {
 	c.once.Do(func() {
 		c.cause.CompareAndSwap(nil, &cause)
+		c.below.leave()
 		_ = c.dtls.Close() // what it can't tell the peer, time will
-		c.closed()
+		_ = c.below.Close()
 	})
 }
 

@@ -139,6 +139,36 @@ func TestDialUnreachable(t *testing.T) {
 	}
 }
 
+// TestFarewellArrives: the library loses about one close_notify in a thousand on
+// its own side. Loopback loses none, so every peer must hear.
+func TestFarewellArrives(t *testing.T) {
+	a := openTestAuthority(t, newClock())
+	l := listen(t, ServerConfig{Trust: a.Trust()})
+	credentials := issue(t, a, "lab12", WinPE)
+	n := 1000
+	if raceEnabled || testing.Short() {
+		n = 250
+	}
+	for i := range n {
+		client, err := Dial(t.Context(), l.Addr(), credentials)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaver, stayer := client, accept(t, l)
+		if i%2 == 0 {
+			leaver, stayer = stayer, leaver
+		}
+		_ = leaver.Close()
+		late := time.AfterFunc(20*time.Second, func() { _ = stayer.Close() })
+		if _, err := stayer.Receive(make([]byte, MaxMessage)); !errors.Is(err, io.EOF) {
+			t.Fatalf("round %d: Receive: %v, want EOF", i, err)
+		}
+		late.Stop()
+		_ = stayer.Close()
+	}
+	eventually(t, "the server forgets all", func() bool { return l.Stats().Associations == 0 })
+}
+
 // TestBurst is a room that boots at once.
 func TestBurst(t *testing.T) {
 	n := 1000
@@ -162,7 +192,10 @@ func TestBurst(t *testing.T) {
 			if err := c.Send([]byte("here")); err != nil {
 				t.Error(err)
 			}
-			_, _ = c.Receive(make([]byte, MaxMessage)) // ends when the server closes
+			defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+			if _, err := c.Receive(make([]byte, MaxMessage)); !errors.Is(err, io.EOF) {
+				t.Errorf("the server's farewell: %v", err)
+			}
 		})
 	}
 	for range n {

@@ -45,7 +45,7 @@ func Dial(ctx context.Context, addr netip.AddrPort, credentials *Credentials) (*
 		return nil, fmt.Errorf("dial %s: %w", addr, &RefusedError{Reason: Failed, Err: errors.New("the server wasn't verified")})
 	}
 	w.gate.finish(0)
-	c := newConn(d, id.Identity, addr, plainAddr(conn.LocalAddr().(*net.UDPAddr).AddrPort()), func() { _ = w.Close() })
+	c := newConn(d, id.Identity, addr, plainAddr(conn.LocalAddr().(*net.UDPAddr).AddrPort()), w)
 	c.certificates = id.raw
 	return c, nil
 }

@@ -228,7 +228,7 @@ func (l *Listener) handshake(ctx context.Context, t *transport) {
 		return
 	}
 	t.gate.finish(lateBudget)
-	c := newConn(d, id.Identity, t.remote, netip.AddrPortFrom(t.local, l.socket.bound.Port()), func() { _ = t.Close() })
+	c := newConn(d, id.Identity, t.remote, netip.AddrPortFrom(t.local, l.socket.bound.Port()), t)
 	c.certificates = id.raw
 	replaced, ok := l.admit(t, c)
 	if !ok {

@@ -34,6 +34,7 @@ type transport struct {
 	verdict
 	answered atomic.Bool
 	muted    atomic.Bool // replaced: nothing more goes to the address
+	leaving  atomic.Bool // a farewell is under way
 
 	cancel context.CancelCauseFunc // ends the handshake
 	timer  *time.Timer             // calls cancel
@@ -88,7 +89,14 @@ func (t *transport) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(t.rem
 func (t *transport) SetDeadline(at time.Time) error { return t.SetReadDeadline(at) }
 
 // SetReadDeadline implements net.Conn.
-func (t *transport) SetReadDeadline(at time.Time) error { return t.queue.SetReadDeadline(at) }
+func (t *transport) SetReadDeadline(at time.Time) error {
+	if t.leaving.Load() {
+		return nil
+	}
+	return t.queue.SetReadDeadline(at)
+}
+
+func (t *transport) leave() { t.leaving.Store(true) }
 
 // SetWriteDeadline implements net.Conn; writes to UDP don't wait.
 func (t *transport) SetWriteDeadline(time.Time) error { return nil }

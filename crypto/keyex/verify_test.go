@@ -158,8 +158,8 @@ func TestVerdictsOverDTLS(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				_ = conn.Close()
 				accept(t, l)
+				_ = conn.Close()
 				return
 			}
 			if err == nil {
