@@ -12,53 +12,91 @@ import (
 // ErrNoIntegrity says that a WIM has no integrity table. Microsoft's media have none.
 var ErrNoIntegrity = errors.New("no integrity table")
 
-// Bounds of the integrity table.
 const (
 	integrityHeader = 12
-	maxIntegrity    = 64 << 20
-	minChunk        = 64 << 10
-	maxChunk        = 128 << 20
+	maxIntegrity    = 64 << 20 // 3 million chunks: 32 TiB of the usual 10 MiB
+	integrityRun    = 1 << 20  // read at once
 )
 
 // VerifyIntegrity holds the file against its integrity table: SHA-1 of each chunk from the
-// end of the header to the end of the lookup table. It covers neither header nor XML. progress,
-// if not nil, is told the bytes done after each chunk. The errors are ErrNoIntegrity,
-// ErrDamaged wrapped with the chunk, the context's, or the reader's.
+// end of the header to the end of the lookup table. It covers neither header nor XML, and anybody
+// can make one: it finds accidents, not attacks. progress, if not nil, is told the bytes done after each
+// chunk. The errors are ErrNoIntegrity, ErrDamaged wrapped with the chunk, ErrTruncated, the
+// context's, or the reader's.
 func (f *File) VerifyIntegrity(ctx context.Context, progress func(done, total int64)) error {
-	table := f.Integrity
-	if table.Size == 0 {
+	if f.Integrity == (Resource{}) {
 		return ErrNoIntegrity
 	}
-	if table.Size < integrityHeader || table.Size > maxIntegrity || table.Flags&Compressed != 0 {
-		return fmt.Errorf("verify integrity: %w: its table has %d bytes", ErrDamaged, table.Size)
-	}
-	b := make([]byte, table.Size)
-	if err := readFull(f.r, b, int64(table.Offset)); err != nil {
+	if err := f.verifyIntegrity(ctx, progress); err != nil {
 		return fmt.Errorf("verify integrity: %w", err)
 	}
-	size, count, chunk := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), int64(binary.LittleEndian.Uint32(b[8:]))
-	end := int64(f.Header.Lookup.Offset + f.Header.Lookup.Size)
-	total := end - HeaderSize
-	if uint64(size) != table.Size || chunk < minChunk || chunk > maxChunk || total < 0 ||
-		int64(count) != (total+chunk-1)/chunk || uint64(size) != integrityHeader+uint64(count)*sha1.Size {
-		return fmt.Errorf("verify integrity: %w: its table of %d bytes names %d chunks of %d for %d bytes", ErrDamaged, size, count, chunk, total)
+	return nil
+}
+
+func (f *File) verifyIntegrity(ctx context.Context, progress func(done, total int64)) error {
+	chunk, sums, err := f.readIntegrity()
+	if err != nil {
+		return err
 	}
-	buf := make([]byte, min(chunk, total))
-	for i, off := 0, int64(HeaderSize); off < end; i, off = i+1, off+chunk {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("verify integrity: %w", err)
+	end := f.integrityEnd()
+	buf := make([]byte, min(chunk, end-HeaderSize, integrityRun))
+	for off := int64(HeaderSize); off < end; {
+		next := min(off+chunk, end)
+		got, err := f.sum(ctx, off, next, buf)
+		if err != nil {
+			return err
 		}
-		part := buf[:min(chunk, end-off)]
-		if err := readFull(f.r, part, off); err != nil {
-			return fmt.Errorf("verify integrity: %w", err)
+		if !bytes.Equal(got, sums[:sha1.Size]) {
+			return fmt.Errorf("%w: bytes %d to %d don't match its integrity table; copy the file again", ErrDamaged, off, next)
 		}
-		got := sha1.Sum(part) //nolint:gosec // the format's own
-		if want := b[integrityHeader+i*sha1.Size:][:sha1.Size]; !bytes.Equal(got[:], want) {
-			return fmt.Errorf("verify integrity: %w: bytes %d to %d don't match its integrity table; copy the file again", ErrDamaged, off, off+int64(len(part)))
-		}
+		sums, off = sums[sha1.Size:], next
 		if progress != nil {
-			progress(off+int64(len(part))-HeaderSize, total)
+			progress(off-HeaderSize, end-HeaderSize)
 		}
 	}
 	return nil
+}
+
+// integrityEnd returns where the bytes that the integrity table covers end.
+func (f *File) integrityEnd() int64 { return int64(f.Header.Lookup.Offset + f.Header.Lookup.Size) }
+
+// readIntegrity returns the length of a chunk, in bytes from 1 to 2^32-1, and the chunks' sums.
+func (f *File) readIntegrity() (chunk int64, sums []byte, err error) {
+	table := f.Header.Integrity
+	if err := checkTable("integrity table", table, maxIntegrity); err != nil {
+		return 0, nil, err
+	}
+	if table.Size < integrityHeader {
+		return 0, nil, fmt.Errorf("%w: its integrity table has %d bytes", ErrDamaged, table.Size)
+	}
+	b := make([]byte, table.Size)
+	if err := readFull(f.r, b, int64(table.Offset)); err != nil {
+		return 0, nil, err
+	}
+	le := binary.LittleEndian
+	size, count, chunk := le.Uint32(b), le.Uint32(b[4:]), int64(le.Uint32(b[8:]))
+	total := f.integrityEnd() - HeaderSize
+	if uint64(size) != table.Size || uint64(size) != integrityHeader+uint64(count)*sha1.Size ||
+		chunk == 0 || total < 0 || int64(count) != total/chunk+min(total%chunk, 1) {
+		return 0, nil, fmt.Errorf("%w: its integrity table of %d bytes (%d by itself) names %d chunks of %d for %d bytes",
+			ErrDamaged, table.Size, size, count, chunk, total)
+	}
+	return chunk, b[integrityHeader:], nil
+}
+
+// sum returns the SHA-1 of the bytes from off to end.
+func (f *File) sum(ctx context.Context, off, end int64, buf []byte) ([]byte, error) {
+	h := sha1.New() //nolint:gosec // the format's own
+	for off < end {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		part := buf[:min(int64(len(buf)), end-off)]
+		if err := readFull(f.r, part, off); err != nil {
+			return nil, err
+		}
+		_, _ = h.Write(part)
+		off += int64(len(part))
+	}
+	return h.Sum(nil), nil
 }

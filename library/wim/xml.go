@@ -4,88 +4,29 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
-// Image is one image inside a WIM, as its XML describes it. Texts come from the
-// file: whoever shows them must expect anything.
-type Image struct {
-	Index              int          `json:"index"` // from 1
-	Name               string       `json:"name"`
-	Description        string       `json:"description,omitempty"`
-	DisplayName        string       `json:"displayName,omitempty"`
-	DisplayDescription string       `json:"displayDescription,omitempty"`
-	Flags              string       `json:"flags,omitempty"` // edition, as media say it
-	EditionID          string       `json:"editionID,omitempty"`
-	InstallationType   string       `json:"installationType,omitempty"`
-	ProductName        string       `json:"productName,omitempty"`
-	Architecture       Architecture `json:"architecture"`
-	HasArchitecture    bool         `json:"hasArchitecture,omitempty"`
-	Version            Version      `json:"version,omitzero"`
-	Languages          []string     `json:"languages,omitempty"`
-	DefaultLanguage    string       `json:"defaultLanguage,omitempty"`
-	TotalBytes         uint64       `json:"totalBytes"` // unpacked
-	HardLinkBytes      uint64       `json:"hardLinkBytes,omitempty"`
-	Directories        uint64       `json:"directories,omitempty"`
-	Files              uint64       `json:"files,omitempty"`
-	Created            time.Time    `json:"created,omitzero"` // UTC; zero where the file doesn't say
-	Modified           time.Time    `json:"modified,omitzero"`
-}
+// Bounds of the XML. Real media have tens of kilobytes, four levels deep.
+const (
+	maxXML        = 4 << 20
+	maxDepth      = 32
+	maxAttributes = 16 // of one element
+)
 
-// Edition returns EDITIONID, or what FLAGS says in its place.
-func (i *Image) Edition() string {
-	if i.EditionID != "" {
-		return i.EditionID
-	}
-	return i.Flags
-}
-
-// Architecture is PROCESSOR_ARCHITECTURE of the Windows API.
-type Architecture uint16
-
-// String returns the name that people use.
-func (a Architecture) String() string {
-	switch a {
-	case 0:
-		return "x86"
-	case 5:
-		return "arm"
-	case 6:
-		return "ia64"
-	case 9:
-		return "x64"
-	case 12:
-		return "arm64"
-	}
-	return fmt.Sprintf("arch(%d)", uint16(a))
-}
-
-// Version is a Windows version: 10.0.22631.4317.
-type Version struct {
-	Major            uint32 `json:"major"`
-	Minor            uint32 `json:"minor"`
-	Build            uint32 `json:"build"`
-	ServicePackBuild uint32 `json:"servicePackBuild"`
-	ServicePackLevel uint32 `json:"servicePackLevel"`
-}
-
-// String returns the version as Windows writes it, or "" for none.
-func (v Version) String() string {
-	if v == (Version{}) {
-		return ""
-	}
-	return fmt.Sprintf("%d.%d.%d.%d", v.Major, v.Minor, v.Build, v.ServicePackBuild)
-}
+// Elements that the reader looks for itself.
+const (
+	rootElement  = "WIM"
+	imageElement = "IMAGE"
+)
 
 // The XML as it stands in files. Numbers are texts: media write them in several ways.
 type (
-	xmlFile struct {
-		XMLName xml.Name   `xml:"WIM"`
-		Images  []xmlImage `xml:"IMAGE"`
-	}
 	xmlImage struct {
 		Index              string     `xml:"INDEX,attr"`
 		Name               string     `xml:"NAME"`
@@ -125,13 +66,11 @@ type (
 // readXML reads the XML into f.Images.
 func (f *File) readXML() error {
 	table := f.Header.XML
-	switch {
-	case table.Size == 0:
+	if table.Size == 0 {
 		return fmt.Errorf("%w: it has no XML", ErrDamaged)
-	case table.Flags&Compressed != 0 || table.Size != table.OriginalSize:
-		return fmt.Errorf("%w: its XML is compressed", ErrDamaged)
-	case table.Size > maxXML:
-		return fmt.Errorf("%w: %d bytes of XML, more than %d", ErrDamaged, table.Size, maxXML)
+	}
+	if err := checkTable("XML", table, maxXML); err != nil {
+		return err
 	}
 	b := make([]byte, table.Size)
 	if err := readFull(f.r, b, int64(table.Offset)); err != nil {
@@ -141,69 +80,167 @@ func (f *File) readXML() error {
 	if err != nil {
 		return err
 	}
-	var parsed xmlFile
-	decoder := xml.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&parsed); err != nil {
-		return fmt.Errorf("%w: its XML doesn't parse: %w", ErrDamaged, err)
+	images, err := parseXML(text, int(f.ImageCount))
+	if err != nil {
+		// What the decoder says may quote as much of the file as that likes.
+		return fmt.Errorf("%w: its XML: %.200q", ErrDamaged, err.Error())
 	}
-	if len(parsed.Images) != int(f.ImageCount) {
-		return fmt.Errorf("%w: its header says %d images, its XML %d", ErrDamaged, f.ImageCount, len(parsed.Images))
-	}
-	for i := range parsed.Images {
-		image := parsed.Images[i].image()
-		if image.Index != i+1 {
-			return fmt.Errorf("%w: image %d of its XML says index %q", ErrDamaged, i+1, parsed.Images[i].Index)
-		}
-		f.Images = append(f.Images, image)
-	}
+	f.Images = images
 	return nil
 }
 
-// decodeUTF16 turns little-endian UTF-16 with a byte order mark into UTF-8.
+// decodeUTF16 turns little-endian UTF-16 with a byte order mark into UTF-8. What isn't
+// a character becomes U+FFFD.
 func decodeUTF16(b []byte) ([]byte, error) {
-	if len(b) < 2 || len(b)%2 != 0 || b[0] != 0xff || b[1] != 0xfe {
+	if len(b)%2 != 0 || !bytes.HasPrefix(b, []byte{0xff, 0xfe}) {
 		return nil, fmt.Errorf("%w: its XML isn't UTF-16 with a byte order mark", ErrDamaged)
 	}
-	units := make([]uint16, 0, len(b)/2-1)
+	text := make([]byte, 0, len(b)/2)
 	for i := 2; i < len(b); i += 2 {
-		units = append(units, uint16(b[i])|uint16(b[i+1])<<8)
+		r := rune(b[i]) | rune(b[i+1])<<8
+		if utf16.IsSurrogate(r) && i+3 < len(b) {
+			if pair := utf16.DecodeRune(r, rune(b[i+2])|rune(b[i+3])<<8); pair != utf8.RuneError {
+				r = pair
+				i += 2
+			}
+		}
+		text = utf8.AppendRune(text, r) // a surrogate on its own becomes U+FFFD
 	}
-	return []byte(string(utf16.Decode(units))), nil
+	return text, nil
 }
 
-func (x *xmlImage) image() Image {
+// parseXML returns the images, by their index, of which there must be count. What follows
+// the root element isn't read: some writers end with a NUL.
+func parseXML(text []byte, count int) ([]Image, error) {
+	inner := xml.NewDecoder(bytes.NewReader(text))
+	// An XML declaration names the encoding that the text had.
+	inner.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	d := xml.NewTokenDecoder(&boundedTokens{inner: inner})
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			if start.Name.Local != rootElement {
+				return nil, fmt.Errorf("it begins with the element %s, not %s", start.Name.Local, rootElement)
+			}
+			break
+		}
+	}
+	images, found := make([]Image, count), 0
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			if t.Name.Local != imageElement {
+				if err := d.Skip(); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			if found++; found > count {
+				return nil, fmt.Errorf("it has more images than the %d of the header", count)
+			}
+			var x xmlImage
+			if err := d.DecodeElement(&x, &t); err != nil {
+				return nil, err
+			}
+			index, ok := number(x.Index, 31)
+			if !ok || index == 0 || int(index) > count || images[index-1].Index != 0 {
+				return nil, fmt.Errorf("image %d of %d has the index %s", found, count, x.Index)
+			}
+			images[index-1] = x.image(int(index))
+		case xml.EndElement:
+			if found != count {
+				return nil, fmt.Errorf("it has %d images, the header %d", found, count)
+			}
+			return images, nil
+		}
+	}
+}
+
+// boundedTokens hands tokens on, and refuses what would make the decoder above it take
+// memory out of proportion.
+type boundedTokens struct {
+	inner *xml.Decoder
+	depth int
+}
+
+// Token implements xml.TokenReader.
+func (b *boundedTokens) Token() (xml.Token, error) {
+	token, err := b.inner.RawToken()
+	switch t := token.(type) {
+	case xml.StartElement:
+		if b.depth++; b.depth > maxDepth {
+			return nil, fmt.Errorf("elements deeper than %d", maxDepth)
+		}
+		if len(t.Attr) > maxAttributes {
+			return nil, fmt.Errorf("an element with more than %d attributes", maxAttributes)
+		}
+	case xml.EndElement:
+		b.depth--
+	}
+	return token, err
+}
+
+func (x *xmlImage) image(index int) Image {
 	w := &x.Windows
-	image := Image{
-		Index: int(number(x.Index)), Name: x.Name, Description: x.Description, DisplayName: x.DisplayName, DisplayDescription: x.DisplayDescription,
+	arch, hasArch := number(w.Arch, 16)
+	return Image{
+		Index: index, Name: x.Name, Description: x.Description, DisplayName: x.DisplayName, DisplayDescription: x.DisplayDescription,
 		Flags: x.Flags, EditionID: w.EditionID, InstallationType: w.InstallationType, ProductName: w.ProductName,
-		Architecture: Architecture(number(w.Arch)), HasArchitecture: w.Arch != "",
+		Architecture: Architecture(arch), HasArchitecture: hasArch,
 		Version: Version{
-			Major: uint32(number(w.Major)), Minor: uint32(number(w.Minor)), Build: uint32(number(w.Build)),
-			ServicePackBuild: uint32(number(w.SPBuild)), ServicePackLevel: uint32(number(w.SPLevel)),
+			Major: number32(w.Major), Minor: number32(w.Minor), Build: number32(w.Build),
+			ServicePackBuild: number32(w.SPBuild), ServicePackLevel: number32(w.SPLevel),
 		},
 		Languages: w.Languages.Language, DefaultLanguage: w.Languages.Default,
-		TotalBytes: number(x.TotalBytes), HardLinkBytes: number(x.HardLinkBytes), Directories: number(x.Directories), Files: number(x.Files),
+		TotalBytes: number64(x.TotalBytes), HardLinkBytes: number64(x.HardLinkBytes), Directories: number64(x.Directories), Files: number64(x.Files),
 		Created: x.Created.time(), Modified: x.Modified.time(),
 	}
-	return image
 }
 
-// number reads a decimal or 0x number; what isn't one is 0.
-func number(s string) uint64 {
-	v, err := strconv.ParseUint(strings.TrimSpace(s), 0, 64)
-	if err != nil {
-		return 0
+// number reads a decimal number, or a hexadecimal one after 0x, below 2^bits.
+func number(s string, bits int) (v uint64, ok bool) {
+	s, base := strings.TrimSpace(s), 10
+	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {
+		s, base = s[2:], 16
 	}
+	v, err := strconv.ParseUint(s, base, bits)
+	if err != nil {
+		return 0, false
+	}
+	return v, true
+}
+
+// number64 and number32 return 0 for what is no number, or too large.
+func number64(s string) uint64 {
+	v, _ := number(s, 64)
 	return v
 }
 
-// time reads a FILETIME: units of 100 ns since 1601.
+func number32(s string) uint32 {
+	v, _ := number(s, 32)
+	return uint32(v)
+}
+
+// time reads a FILETIME: units of 100 ns since 1601. It returns the zero time for none, for
+// what is no number, and for years beyond 9999, which other formats can't write.
 func (t xmlTime) time() time.Time {
-	high, low := number(t.High), number(t.Low)
-	if high == 0 && low == 0 || high > 1<<31-1 || low > 1<<32-1 {
+	high, ok := number(t.High, 31)
+	low, okLow := number(t.Low, 32)
+	if !ok || !okLow || high == 0 && low == 0 {
 		return time.Time{}
 	}
 	units := int64(high<<32 | low)
 	const toUnix = 11_644_473_600 // s between 1601 and 1970
-	return time.Unix(units/10_000_000-toUnix, units%10_000_000*100).UTC()
+	v := time.Unix(units/10_000_000-toUnix, units%10_000_000*100).UTC()
+	if v.Year() > 9999 {
+		return time.Time{}
+	}
+	return v
 }

@@ -1,0 +1,76 @@
+package wim
+
+import (
+	"fmt"
+	"time"
+)
+
+// Image is one image inside a WIM, as its XML describes it. Texts come from the
+// file: whoever shows them must expect anything.
+type Image struct {
+	Index              int          `json:"index"` // from 1
+	Name               string       `json:"name"`
+	Description        string       `json:"description,omitempty"`
+	DisplayName        string       `json:"displayName,omitempty"`
+	DisplayDescription string       `json:"displayDescription,omitempty"`
+	Flags              string       `json:"flags,omitempty"` // edition, as media say it
+	EditionID          string       `json:"editionID,omitempty"`
+	InstallationType   string       `json:"installationType,omitempty"`
+	ProductName        string       `json:"productName,omitempty"`
+	Architecture       Architecture `json:"architecture"`
+	HasArchitecture    bool         `json:"hasArchitecture,omitempty"`
+	Version            Version      `json:"version,omitzero"`
+	Languages          []string     `json:"languages,omitempty"`
+	DefaultLanguage    string       `json:"defaultLanguage,omitempty"`
+	TotalBytes         uint64       `json:"totalBytes"` // unpacked
+	HardLinkBytes      uint64       `json:"hardLinkBytes,omitempty"`
+	Directories        uint64       `json:"directories,omitempty"`
+	Files              uint64       `json:"files,omitempty"`
+	Created            time.Time    `json:"created,omitzero"` // UTC; zero where the file doesn't say
+	Modified           time.Time    `json:"modified,omitzero"`
+}
+
+// Edition returns EDITIONID, or what FLAGS says in its place.
+func (i *Image) Edition() string {
+	if i.EditionID != "" {
+		return i.EditionID
+	}
+	return i.Flags
+}
+
+// Architecture is PROCESSOR_ARCHITECTURE of the Windows API.
+type Architecture uint16
+
+// String returns the name that people use.
+func (a Architecture) String() string {
+	switch a {
+	case 0:
+		return "x86"
+	case 5:
+		return "arm"
+	case 6:
+		return "ia64"
+	case 9:
+		return "x64"
+	case 12:
+		return "arm64"
+	}
+	return fmt.Sprintf("arch(%d)", uint16(a))
+}
+
+// Version is a Windows version: 10.0.22631.4317.
+type Version struct {
+	Major            uint32 `json:"major"`
+	Minor            uint32 `json:"minor"`
+	Build            uint32 `json:"build"`
+	ServicePackBuild uint32 `json:"servicePackBuild"`
+	ServicePackLevel uint32 `json:"servicePackLevel"`
+}
+
+// String returns the version as Windows writes it, or "" for none.
+func (v Version) String() string {
+	if v == (Version{}) {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d.%d.%d", v.Major, v.Minor, v.Build, v.ServicePackBuild)
+}
