@@ -173,7 +173,7 @@ func (f *File) checkHeader() error {
 	case h.ImageCount > maxImages:
 		return fmt.Errorf("%w: %d images, more than %d", ErrDamaged, h.ImageCount, maxImages)
 	case h.BootIndex > h.ImageCount:
-		return fmt.Errorf("%w: image %d of %d is to boot; mend it with wimlib-imagex info FILE 0 --boot", ErrDamaged, h.BootIndex, h.ImageCount)
+		return fmt.Errorf("%w: image %d of %d is to boot; mend it with wimlib-imagex optimize", ErrDamaged, h.BootIndex, h.ImageCount)
 	}
 	boot := f.Boot
 	if f.Part != 1 {
