@@ -3,6 +3,7 @@ module wimcast
 go 1.26.0
 
 require (
+	github.com/Microsoft/go-winio v0.6.4
 	github.com/alecthomas/kong v1.17.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/klauspost/reedsolomon v1.14.2

@@ -14,7 +14,7 @@ const (
 	magicPipe  = "WLPWM\x00\x00\x00"
 
 	versionDefault = 0x10d00
-	versionSolid   = 0xe00
+	versionSolid   = 0xe00 // LZMS too, be it solid or not
 
 	tables = 48 // up to here both headers of a pipable file say the same
 )
@@ -129,7 +129,6 @@ func (f *File) readHeader() error {
 		return fmt.Errorf("%w: header of %d bytes, want %d", ErrDamaged, n, HeaderSize)
 	}
 	f.Header = parseHeader(b)
-	f.Solid = f.Version == versionSolid
 	return f.checkHeader()
 }
 

@@ -20,6 +20,7 @@ type sample struct {
 	pipable bool
 	version uint32
 	flags   uint32
+	entry   byte // flags of the last entry of the lookup table; 0 for a compressed one
 	images  int
 	xml     string // made for the images where ""
 	data    int    // bytes of noise in the place of resources
@@ -58,7 +59,11 @@ func (s sample) build() ([]byte, layout) {
 	var at layout
 	at.data, at.lookup = 208, len(b)
 	for i := range 3 {
-		b = le.AppendUint64(b, uint64(s.data/3)|4<<56)
+		flags := byte(4)
+		if i == 2 {
+			flags = cmp.Or(s.entry, flags)
+		}
+		b = le.AppendUint64(b, uint64(s.data/3)|uint64(flags)<<56)
 		b = le.AppendUint64(b, uint64(208+i*(s.data/3)))
 		b = le.AppendUint64(b, uint64(s.data))
 		b = le.AppendUint16(b, 1)

@@ -15,8 +15,8 @@ type Entry struct {
 }
 
 // SolidSize is what a solid resource has in place of its OriginalSize. An entry with flag
-// Solid and another OriginalSize is a piece of one: its Offset counts in the unpacked solid resource,
-// and its Size is the piece's, unpacked.
+// Solid and another OriginalSize is a piece: its Size is unpacked, and its Offset counts in the
+// unpacked content of all solid resources of the run of entries that it stands in, one after the other.
 const SolidSize = 1 << 32
 
 const (
@@ -72,6 +72,22 @@ func (f *File) Lookup() ([]Entry, error) {
 	return entries, nil
 }
 
+// readSolid finds out whether there are solid resources.
+func (f *File) readSolid() error {
+	if f.Version != versionSolid {
+		return nil
+	}
+	for e, err := range f.Entries() {
+		if err != nil {
+			return err
+		}
+		if f.Solid = e.Flags&Solid != 0; f.Solid {
+			break
+		}
+	}
+	return nil
+}
+
 func parseEntry(b []byte) Entry {
 	return Entry{
 		Resource:   parseResource(b),
@@ -82,9 +98,10 @@ func parseEntry(b []byte) Entry {
 }
 
 // checkEntry holds an entry against the file. What lies in other parts, or inside of a
-// solid resource, isn't at its offset here.
+// solid resource, isn't at its offset here. The flag Solid means something in version 0xe00 alone.
 func (f *File) checkEntry(e *Entry) error {
-	if e.Part != f.Part || e.Flags&Solid != 0 && e.OriginalSize != SolidSize {
+	piece := f.Version == versionSolid && e.Flags&Solid != 0 && e.OriginalSize != SolidSize
+	if e.Part != f.Part || piece {
 		return nil
 	}
 	return f.inside("resource", e.Resource)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -69,15 +70,27 @@ func TestHostileEntries(t *testing.T) {
 		"solid over the end":         {0x10, 5000, 208, SolidSize, 1, ErrTruncated},
 		"solid offset most":          {0x10, 5000, math.MaxUint64, SolidSize, 1, ErrDamaged},
 		"piece of a solid resource":  {0x10, 1 << 40, 1 << 41, 0, 1, nil},
+		"piece, old version":         {0x10, 1 << 40, 1 << 41, 0, 1, ErrTruncated},
 		"not solid but as if":        {0, 5000, 208, SolidSize, 1, ErrTruncated},
 		"solid, in another part too": {0x10, 5000, 208, SolidSize, 9, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, at := sample{images: 1, data: 900}.build()
+			version := uint32(versionDefault)
+			if c.flags&Solid != 0 && !strings.HasSuffix(name, "old version") {
+				version = versionSolid
+			}
+			b, at := sample{images: 1, data: 900, version: version}.build()
 			e := b[at.lookup+2*entrySize:]
 			copy(e, appendResource(nil, c.size, c.flags, c.offset, c.original))
 			binary.LittleEndian.PutUint16(e[24:], c.part)
-			f := mustOpen(t, b)
+			f, err := open(b)
+			if err != nil {
+				// Open has looked for solid resources.
+				if c.want == nil || !errors.Is(err, c.want) || version != versionSolid {
+					t.Error(err)
+				}
+				return
+			}
 			if _, err := f.Lookup(); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}

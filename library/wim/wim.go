@@ -4,8 +4,8 @@
 // A File is opened over an io.ReaderAt of known size. Files come from anywhere, so every
 // offset and size is held against the file's size before it is used, and against a bound before
 // memory is taken for it. The layout is that of Microsoft's "Windows Imaging File Format
-// (WIM)" white paper, with what wimlib's documentation adds: version 0xe00 with solid
-// resources, and pipable files (magic WLPWM), whose real header stands at the end.
+// (WIM)" white paper, with what wimlib's documentation adds: version 0xe00 with LZMS and
+// solid resources, and pipable files (magic WLPWM), whose real header stands at the end.
 //
 // Open takes parts of split sets too: ask Split. It believes the tables, not the content:
 // a file that opens may still hold resources that don't unpack.
@@ -33,14 +33,15 @@ var (
 type File struct {
 	Header
 	Pipable bool // wimlib's own kind: Microsoft's tools don't read it
-	Solid   bool // version 0xe00 (ESD): can't be applied from a stream
+	Solid   bool // has solid resources (ESD): can't be applied from a stream
 	Images  []Image
 
 	r    io.ReaderAt
 	size int64
 }
 
-// Open reads header and XML of a WIM of size bytes. It keeps r for the methods of File, and
+// Open reads header and XML of a WIM of size bytes, and the lookup table where that may name
+// solid resources. It keeps r for the methods of File, and
 // doesn't close it. The errors wrap ErrNotWIM, ErrTruncated, ErrDamaged, or are the reader's.
 func Open(r io.ReaderAt, size int64) (*File, error) {
 	f := &File{r: r, size: size}
@@ -48,6 +49,9 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 		return nil, fmt.Errorf("open WIM: %w", err)
 	}
 	if err := f.readXML(); err != nil {
+		return nil, fmt.Errorf("open WIM: %w", err)
+	}
+	if err := f.readSolid(); err != nil {
 		return nil, fmt.Errorf("open WIM: %w", err)
 	}
 	return f, nil
