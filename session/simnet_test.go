@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -263,6 +264,7 @@ func (h *simHearer) Close() error {
 type simControl struct {
 	link    *simLink
 	in, out *simQueue
+	dead    atomic.Bool // its process was killed: nothing goes out any more
 }
 
 func (c *simControl) Send(message []byte) error {
@@ -273,7 +275,7 @@ func (c *simControl) Send(message []byte) error {
 		at = at.Add(time.Duration(c.link.random.Int64N(int64(c.link.jitter))))
 	}
 	c.link.mu.Unlock()
-	if !lost {
+	if !lost && !c.dead.Load() {
 		c.out.put(simItem{at: at, data: bytes.Clone(message)})
 	}
 	return nil
@@ -487,7 +489,7 @@ func (r *room) kill() {
 		g.mu.Unlock()
 	}
 	for _, c := range controls {
-		c.out = newSimQueue(0) // the last words get lost
+		c.dead.Store(true) // the last words get lost
 		c.in.close()
 	}
 	s.Close()

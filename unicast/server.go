@@ -191,7 +191,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config, 
 	if server.Shutdown(graceful) != nil {
 		_ = server.Close()
 	}
-	_ = <-ended // always http.ErrServerClosed now
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve unicast: %w", err)
+	}
 	return nil
 }
 
