@@ -189,6 +189,7 @@ func TestHostileFields(t *testing.T) {
 		"empty lookup far off": {set{"lookup offset": 1 << 62, "lookup size": 0, "lookup original": 0}, "open", ErrTruncated},
 		"lookup on XML":        {set{"lookup offset": xml - 1}, "open", ErrDamaged},
 		"lookup is XML":        {set{"lookup offset": xml}, "open", ErrDamaged},
+		"empty lookup in XML":  {set{"lookup offset": xml + 10, "lookup size": 0, "lookup original": 0}, "integrity", ErrDamaged},
 		"XML size 0":           {set{"XML size": 0}, "open", ErrDamaged},
 		"XML size 1":           {set{"XML size": 1, "XML original": 1}, "open", ErrDamaged},
 		"XML size 2":           {set{"XML size": 2, "XML original": 2}, "open", ErrDamaged},

@@ -101,6 +101,20 @@ func TestIntegrityTable(t *testing.T) {
 		}
 		copy(b, good)
 	}
+	// Table, size and count agree, but not with the file; or count and file, but not with the size.
+	chunks := uint32(at.end-at.integrity-integrityHeader) / 20
+	for _, c := range []struct{ sums, count uint32 }{
+		{chunks - 1, chunks - 1}, {chunks - 1, chunks}, {0, 0}, {0, chunks}, {chunks, chunks - 1}, {chunks, chunks + 1},
+	} {
+		binary.LittleEndian.PutUint32(b[at.integrity:], integrityHeader+20*c.sums)
+		binary.LittleEndian.PutUint32(b[at.integrity+4:], c.count)
+		f.Header.Integrity.Size = uint64(integrityHeader + 20*c.sums)
+		f.Header.Integrity.OriginalSize = f.Header.Integrity.Size
+		if err := f.VerifyIntegrity(t.Context(), nil); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%d sums, count %d: %v", c.sums, c.count, err)
+		}
+	}
+	copy(b, good)
 	// A table of more than the bound lies in a file of nearly no bytes.
 	f.Header.Integrity.Size, f.Header.Integrity.OriginalSize = maxIntegrity+1, maxIntegrity+1
 	if took := allocated(func() {
@@ -108,6 +122,19 @@ func TestIntegrityTable(t *testing.T) {
 			t.Error(err)
 		}
 	}); took > 1<<20 {
+		t.Errorf("took %d bytes", took)
+	}
+}
+
+// TestIntegrityMemory holds that a chunk's length doesn't say how much memory is taken.
+func TestIntegrityMemory(t *testing.T) {
+	b, _ := sample{images: 1, data: 8 * integrityRun, chunk: 1 << 30}.build()
+	f := mustOpen(t, b)
+	if took := allocated(func() {
+		if err := f.VerifyIntegrity(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	}); took > 2*integrityRun {
 		t.Errorf("took %d bytes", took)
 	}
 }
