@@ -135,8 +135,10 @@ func inspect(ctx context.Context, f *os.File, size int64) (file *wim.File, integ
 	if file.Split() {
 		return nil, false, fmt.Errorf("%w: part %d of %d; next: wimlib-imagex join whole.wim *.swm, and add whole.wim", ErrSplit, file.Part, file.Parts)
 	}
-	if _, err := file.Lookup(); err != nil {
-		return nil, false, err
+	for _, err := range file.Entries() { // each is held against the file's size
+		if err != nil {
+			return nil, false, err
+		}
 	}
 	if err = file.VerifyIntegrity(ctx, nil); errors.Is(err, wim.ErrNoIntegrity) {
 		return file, false, nil

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf16"
 
@@ -24,13 +25,14 @@ func testWIM(size int, seed uint64, names ...string) []byte {
 	noise := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
 	b = append(b, make([]byte, size)...)
 	_, _ = noise.Read(b[208:])
-	xml := "\ufeff<WIM><TOTALBYTES>1</TOTALBYTES>"
+	var xml strings.Builder
+	xml.WriteString("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES>")
 	for i, name := range names {
-		xml += fmt.Sprintf(`<IMAGE INDEX="%d"><NAME>%s</NAME><TOTALBYTES>%d</TOTALBYTES><WINDOWS><ARCH>9</ARCH><EDITIONID>Education</EDITIONID></WINDOWS></IMAGE>`, i+1, name, size)
+		fmt.Fprintf(&xml, `<IMAGE INDEX="%d"><NAME>%s</NAME><TOTALBYTES>%d</TOTALBYTES><WINDOWS><ARCH>9</ARCH><EDITIONID>Education</EDITIONID></WINDOWS></IMAGE>`, i+1, name, size)
 	}
-	xml += "</WIM>"
+	xml.WriteString("</WIM>")
 	at := len(b)
-	for _, u := range utf16.Encode([]rune(xml)) {
+	for _, u := range utf16.Encode([]rune(xml.String())) {
 		b = binary.LittleEndian.AppendUint16(b, u)
 	}
 	le := binary.LittleEndian
