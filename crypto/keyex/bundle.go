@@ -212,7 +212,7 @@ func ReadBundle(path string) (*Bundle, error) {
 	}
 	b, err := parseBundle(text)
 	if err != nil {
-		return nil, fmt.Errorf("read bundle: %s: %w; write a new one: wimcast bundle", path, err)
+		return nil, fmt.Errorf("read bundle: %s: %w; write a new one: wimcast bundle create", path, err)
 	}
 	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" {
 		b.Exposed = info.Mode().Perm()&0o077 != 0

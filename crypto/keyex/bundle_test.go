@@ -147,7 +147,7 @@ func TestReadBundle(t *testing.T) {
 	if err := os.WriteFile(bad, text[:200], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadBundle(bad); err == nil || !strings.Contains(err.Error(), bad) || !strings.HasSuffix(err.Error(), "wimcast bundle") {
+	if _, err := ReadBundle(bad); err == nil || !strings.Contains(err.Error(), bad) || !strings.HasSuffix(err.Error(), "wimcast bundle create") {
 		t.Errorf("a cut bundle: %v", err)
 	}
 	if _, err := ReadBundle(bad + "x"); !os.IsNotExist(err) && (err == nil || !strings.Contains(err.Error(), "no such file")) {

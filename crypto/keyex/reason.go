@@ -78,17 +78,17 @@ func (e *RefusedError) hint() string {
 	case NoCertificate:
 		return "start the client with its bundle"
 	case Malformed:
-		return "write a new bundle: wimcast bundle"
+		return "write a new bundle: wimcast bundle create"
 	case Untrusted:
-		return "the bundle belongs to another server; write one on this server: wimcast bundle"
+		return "the bundle belongs to another server; write one on this server: wimcast bundle create"
 	case Expired:
-		return "write a new bundle: wimcast bundle (and check the server's clock)"
+		return "write a new bundle: wimcast bundle create (and check the server's clock)"
 	case NotYetValid:
-		return "set the server's clock, or write a new bundle: wimcast bundle"
+		return "set the server's clock, or write a new bundle: wimcast bundle create"
 	case Revoked:
-		return "write a new bundle if the holder may come back: wimcast bundle"
+		return "write a new bundle if the holder may come back: wimcast bundle create"
 	case WrongUsage, WrongRole:
-		return "use a bundle of a role that this service admits: wimcast bundle --role"
+		return "use a bundle of a role that this service admits: wimcast bundle create --role"
 	case WrongName:
 		return "the name must match: check server-name in the bundle"
 	case Incompatible:
