@@ -156,9 +156,15 @@ type Status struct {
 	Free      uint64    `json:"library_free_bytes"`
 }
 
+// Types of a Problem, as relative references (RFC 9457, section 3.1.1).
+const (
+	TypeOther   = "about:blank" // the status and the detail say it all
+	TypeDamaged = "damaged"     // stored content isn't what was added
+)
+
 // Problem is an error (RFC 9457).
 type Problem struct {
-	Type   string `json:"type"`
+	Type   string `json:"type"` // one of the Type constants
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`

@@ -88,16 +88,18 @@ func bad(format string, args ...any) error {
 
 // fail answers with a problem.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status := http.StatusUnprocessableEntity
+	kind, status := api.TypeOther, http.StatusUnprocessableEntity
 	if e, ok := errors.AsType[*statusError](err); ok {
 		status = e.status
 	} else if errors.Is(err, library.ErrNotFound) {
 		status = http.StatusNotFound
+	} else if _, ok := errors.AsType[*library.DamagedError](err); ok {
+		kind = api.TypeDamaged
 	}
 	s.Log.Info("admin request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(api.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: err.Error()})
+	_ = json.NewEncoder(w).Encode(api.Problem{Type: kind, Title: http.StatusText(status), Status: status, Detail: err.Error()})
 }
 
 // read reads a request's JSON strictly.

@@ -219,7 +219,7 @@ type imageVerify struct {
 func (v *imageVerify) Run(ctx context.Context, c *console) error {
 	p, err := c.admin().VerifyImage(ctx, v.Package)
 	if err != nil {
-		return &codedError{exitDamaged, err}
+		return err
 	}
 	return c.print(p, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "%s: every block matches, digest %s\n", reference(&p), p.Digest)

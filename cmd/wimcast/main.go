@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"wimcast/api"
 	"wimcast/client"
 	"wimcast/session"
 )
@@ -99,11 +100,14 @@ func run(args []string, out, errOut io.Writer) int {
 // exitCode is the code that an error ends the program with.
 func exitCode(err error) int {
 	coded, isCoded := errors.AsType[*codedError](err)
+	problem, isProblem := errors.AsType[*api.Problem](err)
 	switch {
 	case err == nil:
 		return exitProven
 	case isCoded:
 		return coded.code
+	case isProblem && problem.Type == api.TypeDamaged:
+		return exitDamaged
 	case errors.Is(err, session.ErrUnreachable):
 		return exitUnreachable
 	case errors.Is(err, session.ErrRefused):
