@@ -13,9 +13,13 @@ import (
 	"wimcast/api"
 )
 
-// sockets are where a daemon's admin socket is looked for, in this order.
+// sockets are where a daemon's admin socket is looked for, in this order: wherever
+// wimcastd puts it by itself.
 func sockets() []string {
 	list := []string{"/run/wimcast/admin.sock", "/var/lib/wimcast/admin.sock"}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		list = append(list, filepath.Join(dir, "wimcast", "admin.sock"))
+	}
 	if home, err := os.UserHomeDir(); err == nil {
 		list = append(list, filepath.Join(home, ".local", "state", "wimcast", "admin.sock"))
 	}
@@ -23,20 +27,20 @@ func sockets() []string {
 }
 
 // admin returns a client of the daemon.
-func (c *console) admin() *api.Client {
-	socket := c.socket
+func (c *console) admin() *api.Client { return api.NewClient(c.socketPath()) }
+
+// socketPath is the socket that was named, else the first that is there, else the
+// first, so that an error names it.
+func (c *console) socketPath() string {
+	if c.socket != "" {
+		return c.socket
+	}
 	for _, path := range sockets() {
-		if socket != "" {
-			break
-		}
 		if _, err := os.Stat(path); err == nil {
-			socket = path
+			return path
 		}
 	}
-	if socket == "" {
-		socket = sockets()[0]
-	}
-	return api.NewClient(socket)
+	return sockets()[0]
 }
 
 // print writes a result: as JSON where asked for, else as text does.
