@@ -79,6 +79,11 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return &codedError{exitRefused, err}
 	}
+	screen := newScreen(c)
+	if bundle.Exposed {
+		name := printable(g.Bundle)
+		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
+	}
 	servers := bundle.Servers
 	if len(g.Server) > 0 {
 		servers = g.Server
@@ -87,7 +92,6 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	if output == "" {
 		output = fileName(g.Package)
 	}
-	screen := newScreen(c)
 	target, err := client.OpenFile(output, client.Options{Overwrite: g.Overwrite, Notice: func(text string) { screen.event("notice", text) }})
 	if err != nil {
 		return &codedError{exitDisk, err}
