@@ -118,7 +118,7 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	now := time.Now()
 	h := &hearing{
 		Receiver: r, channel: c, welcome: w, keys: map[uint8]*crypto.Keys{}, epoch: w.Epoch,
-		signed: w.Position, rateLimit: w.RateLimit, heardAt: now, checkpointed: now, rejoinAt: now, reportAt: now,
+		signed: w.Position, rateLimit: w.RateLimit, heardAt: now, checkpointed: now, reportAt: now,
 	}
 	h.keys[uint8(w.Epoch)] = crypto.NewKeys(crypto.Mode(w.Mode), w.Session, w.Digest, w.Secret, w.Position)
 	h.asker = asker{grtt: grttFloor, clients: 1}

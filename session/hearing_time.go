@@ -56,13 +56,17 @@ func (h *hearing) tickDone(now time.Time) bool {
 	return false
 }
 
-// tickServer notices that the server has gone: neither control channel nor group say anything.
+// tickServer notices that the server has gone: neither control channel nor group say anything,
+// or the group goes on and no report is answered.
 func (h *hearing) tickServer(now time.Time) error {
 	if h.over {
 		return again("the session ended before this client was done")
 	}
 	if now.Sub(h.channel.heard) > serverGone && now.Sub(h.heardAt) > serverGone {
 		return again("the distribution point has been silent for %v", serverGone)
+	}
+	if now.Sub(h.channel.heard) > controlGone {
+		return again("the distribution point casts, but hasn't answered for %v", controlGone)
 	}
 	return nil
 }
@@ -211,6 +215,11 @@ func (h *hearing) giveUp() error {
 // wantUnicast asks for the rest by unicast, until answered.
 func (h *hearing) wantUnicast(now time.Time, reason wire.Reason) {
 	if h.unicast != nil || h.refused != "" || now.Before(h.asked) {
+		return
+	}
+	if h.cfg.Fetch == nil {
+		h.refused = "and this client was told not to use unicast"
+		h.notify(EventNotice, "%s, %s", describe(reason), h.refused)
 		return
 	}
 	h.wantUni = reason

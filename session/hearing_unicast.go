@@ -50,10 +50,6 @@ func (h *hearing) hearUnicastAnswer(m *wire.UnicastAnswer) {
 		h.notify(EventNotice, "%s: unicast isn't to be had: %s", h.wantUni, m.Text)
 		return
 	}
-	if h.cfg.Fetch == nil {
-		h.refused = "this client was told not to use unicast"
-		return
-	}
 	fetcher, err := h.cfg.Fetch(UnicastOffer{
 		Port: h.welcome.HTTPSPort, Token: h.welcome.Token, Digest: h.image.digest, Size: h.image.geo.image, Package: h.welcome.Package,
 	})
@@ -77,7 +73,7 @@ func describe(r wire.Reason) string {
 	case wire.GroupSilent:
 		return "the group is silent: nothing heard for " + silentUnicast.String()
 	case wire.OutOfReach:
-		return "the group's TTL of 1 doesn't reach this network"
+		return "the group's packets don't get to this machine"
 	case wire.JoinFailed:
 		return "the group can't be joined on this machine"
 	case wire.Costly:

@@ -101,5 +101,5 @@ type SentTotals struct {
 
 // NACKTotals counts NACKs by what became of them.
 type NACKTotals struct {
-	Served, Merged, Suppressed, Limited uint64
+	Served, Merged, Limited uint64
 }

@@ -16,19 +16,20 @@ import (
 // join gives a client its place and answers with a welcome.
 func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	now := time.Now()
-	if s.roster.evicted[machineKey(l.peer, join.Machine)] {
+	m := s.roster.find(l, join)
+	if s.roster.evicted[machineKey(l.peer, join.Machine)] || m != nil && m.info.State == ClientEvicted {
 		l.send(&wire.Refused{Request: join.Request, Code: wire.Evicted, Text: "this machine was evicted from the session by the operator; ask there"})
 		return
 	}
-	m := s.roster.find(l, join)
 	if m == nil {
 		m = &member{number: number, resume: randomToken[[16]byte](), allowance: nacksPerSec, refilled: now}
-		if s.pkg.Unicast {
-			m.token = randomToken[[32]byte]()
-			s.server.grant(m.token, Grant{Digest: s.info.Digest, Package: s.pkg.Name, Client: clientName(l.peer, join.Machine)})
-		}
 		m.info = ClientInfo{Number: number, Joined: now}
 		s.roster.members[number] = m
+	}
+	m.unicast = s.pkg.Unicast && !join.NoUnicast
+	if m.unicast && m.token == [32]byte{} { // new, or back after its end took the token
+		m.token = randomToken[[32]byte]()
+		s.server.grant(m.token, Grant{Digest: s.info.Digest, Package: s.pkg.Name, Client: clientName(l.peer, join.Machine)})
 	}
 	again := m.link == l && m.nonce == join.Nonce
 	m.link, m.nonce = l, join.Nonce
@@ -43,20 +44,28 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 			zap.Uint32("blocks_held", join.HeldBlocks))
 	}
 	s.idle = time.Time{}
-	outOfReach := s.group.Reaches != nil && !s.group.Reaches(l.peer.Addr.Addr())
-	var notice string
-	if outOfReach {
-		notice = fmt.Sprintf("%v is not on the network of group %v, which TTL 1 doesn't leave; use a distribution point on your network, or raise ttl and route multicast",
-			l.peer.Addr.Addr(), s.group.Addr)
-	}
+	notice := s.unreachable(l, join)
 	m.epoch = s.epoch
 	l.send(&wire.Welcome{
-		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: outOfReach,
+		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: notice != "",
 		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
 		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: s.group.Source,
 		PublicKey: [32]byte(s.signer.Public().(ed25519.PublicKey)), Resume: m.resume, HTTPSPort: s.server.cfg.HTTPSPort, Token: m.token,
 		Package: s.pkg.Name, Notice: notice,
 	})
+}
+
+// unreachable says why the group's packets don't get to a client that joins; "" where they should.
+func (s *sender) unreachable(l *link, join *wire.Join) string {
+	if s.group.Reaches != nil && !s.group.Reaches(l.peer.Addr.Addr()) {
+		return fmt.Sprintf("%v is not on the network of group %v, which TTL 1 doesn't leave; use a distribution point on your network, or raise ttl and route multicast",
+			l.peer.Addr.Addr(), s.group.Addr)
+	}
+	if need := s.geo.packet(); join.MaxPayload > 0 && int(join.MaxPayload) < need {
+		return fmt.Sprintf("the session's packets carry %d bytes, this machine's network takes %d; on the server: lower multicast.mtu",
+			need, join.MaxPayload)
+	}
+	return ""
 }
 
 func clientName(peer Peer, machine wire.Machine) string {
@@ -74,10 +83,11 @@ func (s *sender) hear(l *link, message wire.Addressed) {
 		s.server.dropped.add(dropStranger)
 		return
 	}
-	if _, isDone := message.(*wire.Done); m.info.State.ended() && !isDone && m.info.State != ClientLost {
+	// One that was lost gets no answer, so that it joins again.
+	if _, isDone := message.(*wire.Done); m.info.State.ended() && !isDone {
 		return
 	}
-	m.heardAt(now)
+	m.info.Heard = now
 	switch message := message.(type) {
 	case *wire.RootsWanted:
 		s.sendRoots(m, message)
@@ -174,7 +184,7 @@ func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 // checkCost sends a client that alone caused more than an image of symbols to
 // unicast, where the package allows it.
 func (s *sender) checkCost(m *member) {
-	if !s.pkg.Unicast || m.info.State != ClientReceiving || m.caused <= int64(s.geo.blocks())*int64(s.geo.k(0)) {
+	if !m.unicast || m.info.State != ClientReceiving || m.caused <= int64(s.geo.blocks())*int64(s.geo.k(0)) {
 		return
 	}
 	now := time.Now()
@@ -196,7 +206,7 @@ func (s *sender) hearUnicastWanted(m *member, wanted *wire.UnicastWanted) {
 	if s.pkg.Unicast {
 		s.toUnicast(m, wanted.Reason)
 	} else {
-		answer.Text = fmt.Sprintf("package %s is multicast-only; mend multicast on this network, or the operator allows unicast: wimcast image set %s --multicast-only=false", s.pkg.Name, s.pkg.Name)
+		answer.Text = fmt.Sprintf("package %s is multicast-only; mend multicast on this network, or the operator allows unicast: wimcast image set %q --no-multicast-only", s.pkg.Name, s.pkg.Name)
 		if m.info.Reason != wanted.Reason.String() {
 			m.info.Reason = wanted.Reason.String()
 			s.log.Warn("client can't hear the group of a multicast-only package", zap.String("client", m.info.Name), zap.String("reason", wanted.Reason.String()))
@@ -287,6 +297,7 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 	}
 	s.law.forget(m.number)
 	s.server.revoke(m.token)
+	m.token = [32]byte{} // should the client come back with its resume token, it gets another one
 	path := "multicast"
 	if m.info.Unicast > m.info.Multicast {
 		path = "unicast"
@@ -299,10 +310,6 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 	s.log.Info("client ended", zap.String("client", m.info.Name), zap.String("state", string(state)), zap.String("reason", m.info.Reason))
 	if o := s.server.cfg.Observer; o != nil {
 		o.ClientEnded(s.snapshotAlone(), m.info)
-	}
-	if state == ClientLost {
-		// It may come back with its resume token; its unicast token must then be new.
-		m.token = [32]byte{}
 	}
 }
 

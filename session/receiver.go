@@ -23,6 +23,7 @@ const (
 	silentUnicast = 10 * time.Second
 	silentGiveUp  = 30 * time.Second
 	serverGone    = 3 * time.Second
+	controlGone   = 9 * time.Second
 	reportPeriod  = 50 * time.Millisecond
 )
 
@@ -46,8 +47,9 @@ var (
 	ErrUnreachable = errors.New("distribution point unreachable")
 	// ErrRefused: credentials or rules say no.
 	ErrRefused = errors.New("refused")
-	// ErrSilent: the package is multicast-only, and the group stays silent.
-	ErrSilent = errors.New("multicast-only, and the group stays silent")
+	// ErrSilent: the group stays silent, and the package is multicast-only or this client
+	// was told not to use unicast.
+	ErrSilent = errors.New("the group stays silent, and there is no other way")
 	// ErrEvicted: the operator evicted this client.
 	ErrEvicted = errors.New("evicted")
 	// ErrTarget: the image can't be stored.
@@ -278,7 +280,8 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 func (r *Receiver) join(ctx context.Context, channel *channel) (*wire.Welcome, error) {
 	r.request++
 	join := &wire.Join{
-		Request: r.request, Nonce: r.nonce, Resume: r.resume, MaxPayload: uint16(r.cfg.MaxPayload), Machine: r.cfg.Machine, Package: r.cfg.Package,
+		Request: r.request, Nonce: r.nonce, Resume: r.resume, MaxPayload: uint16(r.cfg.MaxPayload), NoUnicast: r.cfg.Fetch == nil,
+		Machine: r.cfg.Machine, Package: r.cfg.Package,
 	}
 	if r.image != nil {
 		join.Held, join.HeldBlocks = r.image.digest, uint32(r.image.have.count)

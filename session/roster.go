@@ -23,7 +23,9 @@ type member struct {
 	link   *link
 	nonce  [16]byte
 	resume [16]byte
-	token  [32]byte // for unicast
+	token  [32]byte // for unicast; zero once revoked
+
+	unicast bool // the package allows it, and the client wants it
 
 	info    ClientInfo
 	epoch   uint32 // the newest it confirmed
@@ -33,14 +35,6 @@ type member struct {
 	allowance float64 // NACKs it may still send
 	refilled  time.Time
 	last      wire.Report // for differences between reports
-}
-
-// heardAt notes a sign of life.
-func (m *member) heardAt(now time.Time) {
-	m.info.Heard = now
-	if m.info.State == ClientLost {
-		m.info.State = ClientReceiving
-	}
 }
 
 // lossSoFar is the share of packets that the client lost since its join.

@@ -50,12 +50,19 @@ type Server struct {
 	dropped dropCounter
 
 	mu       sync.Mutex
-	sessions map[crypto.Hash]*sender // running, by what they cast
-	count    int                     // sessions ever
+	sessions map[sessionKey]*sender // running, by what they cast and how
+	count    int                    // sessions ever
 	closing  bool
 	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
 	ended    []SessionInfo // the latest, for those who ask what became of one
+}
+
+// sessionKey tells running sessions apart. Packages of one content with the same flags
+// share a session; a package whose flags change gets another one, while the clients of the old one go on.
+type sessionKey struct {
+	digest           crypto.Hash
+	encrypt, unicast bool
 }
 
 // tokenHash is SHA-256 of a unicast token: looking one up tells nothing of the others.
@@ -104,7 +111,7 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
-		cfg: cfg, ctx: ctx, stop: stop, sessions: map[crypto.Hash]*sender{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
+		cfg: cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
 	}
 }
 
@@ -171,14 +178,14 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 // sessionFor returns the running session of a package, or starts one. It takes
 // over pkg.
 func (s *Server) sessionFor(pkg *Package) (*sender, error) {
-	digest := pkg.Content.Digest()
+	key := sessionKey{pkg.Content.Digest(), pkg.Encrypt, pkg.Unicast}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		_ = pkg.Content.Close()
 		return nil, &RefusedError{Code: wire.ServerStops, Text: "the distribution point is stopping; try again in a minute"}
 	}
-	if running := s.sessions[digest]; running != nil && running.pkg.Encrypt == pkg.Encrypt && running.pkg.Unicast == pkg.Unicast {
+	if running := s.sessions[key]; running != nil {
 		_ = pkg.Content.Close()
 		return running, nil
 	}
@@ -188,7 +195,7 @@ func (s *Server) sessionFor(pkg *Package) (*sender, error) {
 		return nil, fmt.Errorf("start session of %s: %w", pkg.Name, err)
 	}
 	session := s.newSender(pkg, group)
-	s.sessions[digest] = session
+	s.sessions[key] = session
 	s.share()
 	s.running.Go(func() { session.run(s.ctx) })
 	session.log.Info("session started", zap.Stringer("group", group.Addr), zap.Stringer("mode", session.mode),
@@ -253,9 +260,7 @@ func (s *Server) share() {
 // sessionEnded takes a session out of the books.
 func (s *Server) sessionEnded(session *sender, info SessionInfo) {
 	s.mu.Lock()
-	if s.sessions[info.Digest] == session {
-		delete(s.sessions, info.Digest)
-	}
+	maps.DeleteFunc(s.sessions, func(_ sessionKey, other *sender) bool { return other == session })
 	totals := s.totalsLocked(info.Package)
 	totals.Sent.add(info.Sent)
 	totals.NACKs.add(info.NACKs)
@@ -286,7 +291,6 @@ func (t *SentTotals) add(o SentTotals) {
 func (t *NACKTotals) add(o NACKTotals) {
 	t.Served += o.Served
 	t.Merged += o.Merged
-	t.Suppressed += o.Suppressed
 	t.Limited += o.Limited
 }
 
@@ -357,6 +361,10 @@ func (s *Server) Totals() (packages map[string]PackageTotals, dropped map[string
 	running, _ := s.Sessions()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ids := map[string]bool{}
+	for _, session := range s.sessions {
+		ids[session.id] = true
+	}
 	packages = map[string]PackageTotals{}
 	for name, t := range s.packages {
 		c := *t
@@ -364,7 +372,7 @@ func (s *Server) Totals() (packages map[string]PackageTotals, dropped map[string
 		packages[name] = c
 	}
 	for _, info := range running {
-		if session := s.sessions[info.Digest]; session == nil || session.id != info.ID {
+		if !ids[info.ID] {
 			continue // it ended meanwhile, and is in the totals already
 		}
 		t := packages[info.Package]

@@ -41,6 +41,7 @@ type simLink struct {
 	queue   time.Duration
 	busy    time.Time // until when the link is sending
 	forge   func(packet []byte) []byte
+	rejoins []time.Time
 }
 
 // carries decides what becomes of a group packet: how many copies arrive, and when.
@@ -251,7 +252,14 @@ func (h *simHearer) Dropped() uint64 {
 	defer h.queue.mu.Unlock()
 	return h.queue.lost
 }
-func (h *simHearer) Rejoin() error { return nil }
+
+func (h *simHearer) Rejoin() error {
+	h.link.mu.Lock()
+	defer h.link.mu.Unlock()
+	h.link.rejoins = append(h.link.rejoins, time.Now())
+	return nil
+}
+
 func (h *simHearer) Close() error {
 	h.group.mu.Lock()
 	delete(h.group.hearers, h)
@@ -427,6 +435,11 @@ type roomClient struct {
 	done     chan struct{}
 	cancel   context.CancelCauseFunc
 	fetcher  *simFetcher
+
+	noUnicast  bool
+	maxPayload int
+	offers     []UnicastOffer
+	control    *simControl // the server's end of the latest channel; under the room's mu
 }
 
 func newRoom(t *testing.T, seed uint64, size int) *room {
@@ -530,6 +543,7 @@ func (c *roomClient) dial(context.Context) (Control, error) {
 	up, down := newSimQueue(0), newSimQueue(0)
 	server := &simControl{link: c.link, in: up, out: down}
 	r.controls = append(r.controls, server)
+	c.control = server
 	s := r.server
 	r.serving.Go(func() {
 		_ = s.Serve(context.Background(), Peer{Name: c.name, Role: "client", Serial: "1", Addr: netip.MustParseAddrPort("10.77.0.2:1000")}, server)
@@ -555,9 +569,16 @@ func (c *roomClient) start() *roomClient {
 	c.cancel, c.done = cancel, make(chan struct{})
 	cfg := ReceiverConfig{
 		Package: "w11", Dial: c.dial, Hear: c.hear, Target: c.target,
-		Fetch:  func(UnicastOffer) (Fetcher, error) { return c.fetcher, nil },
+		Fetch: func(offer UnicastOffer) (Fetcher, error) {
+			c.offers = append(c.offers, offer)
+			return c.fetcher, nil
+		},
 		Notify: func(e Event) { c.events = append(c.events, e) },
 	}
+	if c.noUnicast {
+		cfg.Fetch = nil
+	}
+	cfg.MaxPayload = c.maxPayload
 	cfg.Machine.Host = c.name
 	c.receiver = NewReceiver(cfg)
 	seed := c.link.random.Uint64()

@@ -4,12 +4,13 @@ import "encoding/binary"
 
 // Join asks for a place in a session of a package (section 6.1).
 //
-//	u8 type | u8 version | u32 request | 16 client nonce | 16 resume token | u16 largest UDP payload
+//	u8 type | u8 version | u32 request | 16 client nonce | 16 resume token | u8 flags (1 no unicast) | u16 largest UDP payload
 //	16 SMBIOS UUID | string serial | string MACs | string host | string package | 32 digest held | u32 blocks held
 type Join struct {
 	Request    uint32   // repeated in the answer
 	Nonce      [16]byte // one for each run of the client program
 	Resume     [16]byte // token of an earlier welcome, or zero
+	NoUnicast  bool     // the client won't fetch by unicast
 	MaxPayload uint16   // largest UDP payload that reaches the client, in bytes
 	Machine    Machine
 	Package    string   // name, name@version or digest
@@ -25,12 +26,19 @@ type Machine struct {
 	Host   string
 }
 
+const flagNoUnicast = 1
+
 // Append implements Message.
 func (m *Join) Append(b []byte) []byte {
 	b = append(b, byte(TypeJoin), Version)
 	b = binary.BigEndian.AppendUint32(b, m.Request)
 	b = append(b, m.Nonce[:]...)
 	b = append(b, m.Resume[:]...)
+	var flags byte
+	if m.NoUnicast {
+		flags |= flagNoUnicast
+	}
+	b = append(b, flags)
 	b = binary.BigEndian.AppendUint16(b, m.MaxPayload)
 	b = append(b, m.Machine.UUID[:]...)
 	b = appendText(b, m.Machine.Serial)
@@ -47,6 +55,9 @@ func parseJoin(r *reader) (*Join, error) {
 	m.Request = r.u32()
 	r.copyTo(m.Nonce[:])
 	r.copyTo(m.Resume[:])
+	flags := r.u8()
+	r.check(flags <= flagNoUnicast)
+	m.NoUnicast = flags&flagNoUnicast != 0
 	m.MaxPayload = r.u16()
 	r.copyTo(m.Machine.UUID[:])
 	m.Machine.Serial, m.Machine.MACs, m.Machine.Host, m.Package = r.text(), r.text(), r.text(), r.text()

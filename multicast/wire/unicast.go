@@ -12,7 +12,7 @@ type Reason uint8
 // The reasons.
 const (
 	GroupSilent  Reason = iota + 1 // joined the group, heard nothing
-	OutOfReach                     // TTL 1 doesn't carry the group here
+	OutOfReach                     // its packets don't get here: TTL 1 or their size
 	JoinFailed                     // the operating system refused to join the group
 	Costly                         // the client alone caused more than an image of repair
 	OperatorHand                   // the operator decided

@@ -29,7 +29,7 @@ func filled[T [16]byte | [32]byte](first byte) (a T) {
 func samples() []Message {
 	return []Message{
 		&Join{
-			Request: 7, Nonce: filled[[16]byte](1), Resume: filled[[16]byte](2), MaxPayload: 1472,
+			Request: 7, Nonce: filled[[16]byte](1), Resume: filled[[16]byte](2), NoUnicast: true, MaxPayload: 1472,
 			Machine: Machine{UUID: filled[[16]byte](3), Serial: "SN-1", MACs: "02:00:00:00:00:01", Host: "pc17"},
 			Package: "w11@2026.11", Held: filled[[32]byte](4), HeldBlocks: 12,
 		},
