@@ -14,10 +14,22 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"wimcast/crypto"
+	"wimcast/crypto/keyex"
+	"wimcast/multicast/wire"
 )
 
 // defaultConfig is where the configuration is looked for when none is named.
 const defaultConfig = "/etc/wimcast/wimcastd.toml"
+
+// Bounds of values that other packages refuse at start.
+const (
+	ipUDP          = 20 + 8 // headers of IPv4 and UDP, bytes
+	smallestSymbol = 1344   // bytes; the least of session's sizes (docs/protocol.md, section 2)
+	leastMTU       = ipUDP + wire.HeaderLen + wire.SymbolHeaderLen + smallestSymbol + crypto.Overhead
+	leastBudget    = 65_536 // bytes/s; unicast refuses less
+)
 
 // config is the daemon's configuration. Every key has a default that works;
 // deploy/wimcastd.toml explains each to its users.
@@ -200,8 +212,18 @@ func (c *config) check() error {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		bad("listen", "%q is not an address such as \":7600\"", c.Listen)
+	if _, err := c.listenAddr(); err != nil {
+		bad("listen", "%v", err)
+	}
+	if c.Name != "" {
+		if err := keyex.CheckServerName(c.Name); err != nil {
+			bad("name", "%v", err)
+		}
+	}
+	if len(c.Addresses) > 0 {
+		if err := keyex.CheckServers(c.Addresses); err != nil {
+			bad("addresses", "%v", err)
+		}
 	}
 	if _, err := c.Multicast.prefix(); err != nil {
 		bad("multicast.groups", "%v", err)
@@ -212,11 +234,14 @@ func (c *config) check() error {
 	if c.Multicast.TTL < 1 || c.Multicast.TTL > 255 {
 		bad("multicast.ttl", "%d is not between 1 and 255", c.Multicast.TTL)
 	}
-	if c.Multicast.MTU < 1424 || c.Multicast.MTU > 65535 {
-		bad("multicast.mtu", "%d bytes; a packet with the smallest symbol needs 1424 to get through", c.Multicast.MTU)
+	if c.Multicast.MTU < leastMTU || c.Multicast.MTU > 65535 {
+		bad("multicast.mtu", "%d bytes is not between %d, which a packet with the smallest symbol needs, and 65535", c.Multicast.MTU, leastMTU)
 	}
 	if c.Unicast.Slots < 1 {
 		bad("unicast.slots", "%d; at least 1 (a package is kept from unicast by --multicast-only)", c.Unicast.Slots)
+	}
+	if c.Unicast.Budget != 0 && c.Unicast.Budget < leastBudget {
+		bad("unicast.budget", "%v B/s is less than \"%d B/s\"; \"0\" means no limit", float64(c.Unicast.Budget), leastBudget)
 	}
 	if c.Metrics.Listen != "" {
 		if _, _, err := net.SplitHostPort(c.Metrics.Listen); err != nil {
@@ -232,6 +257,20 @@ func (c *config) check() error {
 		bad("pki", "ca, certificate and key go together; set all three or none")
 	}
 	return errors.Join(errs...)
+}
+
+// listenAddr returns where clients come in. Without an address before the colon that
+// is every IPv4 address.
+func (c *config) listenAddr() (netip.AddrPort, error) {
+	text := c.Listen
+	if strings.HasPrefix(text, ":") {
+		text = "0.0.0.0" + text
+	}
+	addr, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return addr, fmt.Errorf("%q is not an address with a port, such as \":7600\" or \"10.1.2.3:7600\" (names aren't looked up)", c.Listen)
+	}
+	return addr, nil
 }
 
 // prefix returns the pool of groups. Groups whose MAC address equals that of one in

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"wimcast/unicast"
 )
 
 // example is the configuration that explains every key.
@@ -196,6 +198,14 @@ func TestBadValues(t *testing.T) {
 		{"listen = \":1\"\nlisten = \":2\"", "listen"},
 		// Of the right type but impossible: by key.
 		{"listen = \"7600\"", "listen: \"7600\" is not an address"},
+		{"listen = \"dp1.example.net:7600\"", "listen: \"dp1.example.net:7600\" is not an address with a port"},
+		{"listen = \"10.1.2.3\"", "listen: "},
+		{"listen = \":\"", "listen: "},
+		{"listen = \":65536\"", "listen: "},
+		{"listen = \"\"", "listen: "},
+		{"name = \"10.1.2.3\"", "name: server name \"10.1.2.3\": not a DNS name"},
+		{"addresses = [\"10.1.2.3:7600\", \"dp1.example.net\"]", "addresses: server \"dp1.example.net\": want host:port"},
+		{"addresses = [" + strings.Repeat("\"a:1\", ", 17) + "]", "addresses: 17 servers"},
 		{"[multicast]\ngroups = \"10.0.0.0/8\"", "multicast.groups: \"10.0.0.0/8\" is not a prefix of IPv4 multicast addresses"},
 		{"[multicast]\ngroups = \"ff15::/64\"", "multicast.groups: "},
 		{"[multicast]\ngroups = \"239.195.16.0\"", "multicast.groups: "},
@@ -207,9 +217,11 @@ func TestBadValues(t *testing.T) {
 		{"[multicast]\nports = \"63000-70000\"", "multicast.ports: "},
 		{"[multicast]\nttl = 0", "multicast.ttl: 0 is not between 1 and 255"},
 		{"[multicast]\nttl = 256", "multicast.ttl: "},
-		{"[multicast]\nmtu = 576", "multicast.mtu: 576 bytes"},
+		{"[multicast]\nmtu = 1411", "multicast.mtu: 1411 bytes is not between 1412"},
 		{"[multicast]\nmtu = 70000", "multicast.mtu: "},
 		{"[unicast]\nslots = 0", "unicast.slots: 0; at least 1"},
+		{"[unicast]\nbudget = \"65535 B/s\"", "unicast.budget: 65535 B/s is less than \"65536 B/s\""},
+		{"[unicast]\nbudget = \"0.5 B/s\"", "unicast.budget: 0.5 B/s is less"},
 		{"[metrics]\nlisten = \"7602\"", "metrics.listen: \"7602\" is not an address"},
 		{"[log]\nlevel = \"loud\"", "log.level: \"loud\" is none of debug, info, warn, error"},
 		{"[pki]\nca = \"ca.pem\"", "pki: ca, certificate and key go together"},
@@ -274,6 +286,38 @@ key = "k.pem"
 	}
 	if len(c.Addresses) != 2 {
 		t.Errorf("addresses %v", c.Addresses)
+	}
+}
+
+// TestLeastValues: what the check calls the least is accepted, by it and by those
+// who work with it.
+func TestLeastValues(t *testing.T) {
+	for _, text := range []string{
+		"[multicast]\nmtu = 1412", "[unicast]\nbudget = \"65536 B/s\"", "listen = \"[::1]:7600\"", "listen = \"127.0.0.1:0\"",
+		"addresses = [" + strings.Repeat("\"a:1\", ", 16) + "]", "name = \"dp1.example.net\"",
+	} {
+		load(t, write(t, text))
+	}
+	server := func(budget int64) error {
+		_, err := unicast.NewServer(unicast.ServerConfig{Contents: &unicastContents{}, Grants: &tokenGrants{}, BytesPerSecond: budget})
+		return err
+	}
+	if err := server(leastBudget); err != nil {
+		t.Error(err)
+	}
+	if server(leastBudget-1) == nil {
+		t.Errorf("unicast works with less than %d bytes/s: so should the check", leastBudget)
+	}
+}
+
+func TestListenAddr(t *testing.T) {
+	for text, want := range map[string]string{
+		":7600": "0.0.0.0:7600", "10.1.2.3:7600": "10.1.2.3:7600", "[fd00::1]:7600": "[fd00::1]:7600", ":0": "0.0.0.0:0",
+	} {
+		c := config{Listen: text}
+		if got, err := c.listenAddr(); err != nil || got.String() != want {
+			t.Errorf("%q is %v, %v; want %s", text, got, err, want)
+		}
 	}
 }
 

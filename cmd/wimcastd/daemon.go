@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -132,12 +131,9 @@ func (d *distributionPoint) listen() (*keyex.Listener, error) {
 		}
 		d.trust = d.authority.Trust()
 	}
-	addr, err := netip.ParseAddrPort(d.cfg.Listen)
-	if host, port, cut := strings.Cut(d.cfg.Listen, ":"); err != nil && cut && host == "" {
-		addr, err = netip.ParseAddrPort("0.0.0.0:" + port)
-	}
+	addr, err := d.cfg.listenAddr()
 	if err != nil {
-		return nil, fmt.Errorf("listen: %q: want an address and a port, such as \"0.0.0.0:7600\"", d.cfg.Listen)
+		return nil, fmt.Errorf("listen: %w", err)
 	}
 	l, err := keyex.Listen(addr, keyex.ServerConfig{
 		Trust: d.trust, Roles: []keyex.Role{keyex.WinPE, keyex.Client},

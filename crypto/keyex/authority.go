@@ -79,7 +79,7 @@ func OpenAuthority(dir string, cfg AuthorityConfig) (*Authority, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
-	if err := checkServerName(a.serverName); err != nil {
+	if err := CheckServerName(a.serverName); err != nil {
 		return nil, fmt.Errorf("open authority: %w", err)
 	}
 	var err error

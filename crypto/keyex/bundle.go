@@ -62,15 +62,10 @@ func (b *Bundle) Identity() Identity {
 
 // check holds that the parts fit together, with no look at a clock.
 func (b *Bundle) check() error {
-	if len(b.Servers) == 0 || len(b.Servers) > maxServers {
-		return fmt.Errorf("%d servers, want 1 to %d", len(b.Servers), maxServers)
+	if err := CheckServers(b.Servers); err != nil {
+		return err
 	}
-	for _, s := range b.Servers {
-		if err := checkHostPort(s); err != nil {
-			return err
-		}
-	}
-	if err := checkServerName(b.ServerName); err != nil {
+	if err := CheckServerName(b.ServerName); err != nil {
 		return err
 	}
 	if b.CA == nil || !b.CA.IsCA {
@@ -88,8 +83,22 @@ func (b *Bundle) check() error {
 	return err
 }
 
-// checkServerName holds that s is a DNS name of letters, digits, hyphens, dots.
-func checkServerName(s string) error {
+// CheckServers holds that a bundle may name these servers: 1 to 16 of host:port.
+func CheckServers(servers []string) error {
+	if len(servers) == 0 || len(servers) > maxServers {
+		return fmt.Errorf("%d servers, want 1 to %d", len(servers), maxServers)
+	}
+	for _, s := range servers {
+		if err := checkHostPort(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckServerName holds that s can be AuthorityConfig.ServerName: a DNS name of
+// letters, digits, hyphens, dots, and no IP address.
+func CheckServerName(s string) error {
 	bad := s == "" || len(s) > maxServerName || net.ParseIP(s) != nil
 	for label := range strings.SplitSeq(s, ".") {
 		bad = bad || label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-'

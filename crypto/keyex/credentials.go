@@ -43,7 +43,7 @@ func LoadCredentials(caFile, certFile, keyFile, serverName string) (*Credentials
 	if err != nil {
 		return nil, err
 	}
-	if err := checkServerName(serverName); err != nil {
+	if err := CheckServerName(serverName); err != nil {
 		return nil, fmt.Errorf("load credentials: %w", err)
 	}
 	cert, err := pair(chain, key)
