@@ -164,7 +164,7 @@ func (d *distributionPoint) listenAdmin() error {
 		return fmt.Errorf("admin socket: %w", err)
 	}
 	d.handler = handler.New(handler.Config{
-		Library: d.library, Sessions: d.sessions, Authority: d.authority, Recheck: d.listener.Recheck, Servers: d.servers(), Log: d.log.Named("admin"),
+		Library: d.library, Sessions: d.sessions, Authority: d.authority, Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), Log: d.log.Named("admin"),
 		Status: func() api.Status {
 			return api.Status{Version: version, Started: d.started, Listen: d.listening(), Interface: d.ifc.Name, Ceiling: d.ceiling, Free: d.free()}
 		},

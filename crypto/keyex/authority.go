@@ -164,10 +164,8 @@ func (a *Authority) makeCA() error {
 	return a.dir.writeCredential(caFile, []*x509.Certificate{a.ca}, key)
 }
 
-// sign makes a key and a certificate for it.
-func (a *Authority) sign(name string, role Role, dns []string, lifetime time.Duration) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	now := a.now()
-	end := now.Add(lifetime)
+// sign makes a key and a certificate for it that ends at end.
+func (a *Authority) sign(name string, role Role, dns []string, end time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	if end.After(a.ca.NotAfter) {
 		return nil, nil, fmt.Errorf("lifetime reaches beyond the CA's end on %s", a.ca.NotAfter.Format(time.DateOnly))
 	}
@@ -175,7 +173,7 @@ func (a *Authority) sign(name string, role Role, dns []string, lifetime time.Dur
 	if err != nil {
 		return nil, nil, err
 	}
-	start := now.Add(-backdate)
+	start := a.now().Add(-backdate)
 	if start.Before(a.ca.NotBefore) {
 		start = a.ca.NotBefore
 	}
@@ -207,7 +205,8 @@ func newSerial() *big.Int {
 }
 
 // Renew replaces the server's certificate when it is missing, near its end, or
-// names another server. Call it once a day; associations aren't disturbed.
+// names another server. It costs a small file's reading: call it every few hours.
+// Associations aren't disturbed.
 func (a *Authority) Renew() (renewed bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -216,15 +215,18 @@ func (a *Authority) Renew() (renewed bool, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return false, err
-	case chain[0].CheckSignatureFrom(a.ca) == nil && slices.Equal(chain[0].DNSNames, []string{a.serverName}) && a.now().Before(chain[0].NotAfter.Add(-renewBefore)):
+	case a.stillGood(chain[0]):
 		cert, err := pair(chain, key)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", serverFile, err)
 		}
 		return false, a.trust.setCertificate(cert)
 	}
-	lifetime := min(serverLifetime, a.ca.NotAfter.Sub(a.now()))
-	leaf, key, err := a.sign(a.serverName, Server, []string{a.serverName}, lifetime)
+	end := a.now().Add(serverLifetime)
+	if end.After(a.ca.NotAfter) {
+		end = a.ca.NotAfter
+	}
+	leaf, key, err := a.sign(a.serverName, Server, []string{a.serverName}, end)
 	if err != nil {
 		return false, fmt.Errorf("make server certificate: %w", err)
 	}
@@ -236,6 +238,13 @@ func (a *Authority) Renew() (renewed bool, err error) {
 		return false, err
 	}
 	return true, a.trust.setCertificate(cert)
+}
+
+// stillGood reports whether a server certificate need not be replaced. One that
+// ends with the CA can't be bettered.
+func (a *Authority) stillGood(c *x509.Certificate) bool {
+	return c.CheckSignatureFrom(a.ca) == nil && slices.Equal(c.DNSNames, []string{a.serverName}) &&
+		(a.now().Before(c.NotAfter.Add(-renewBefore)) || c.NotAfter.Equal(a.ca.NotAfter))
 }
 
 // Trust returns what listeners need. It follows renewals and revocations.

@@ -187,6 +187,26 @@ func TestServerCertificateRenews(t *testing.T) {
 	}
 }
 
+// TestRenewAtTheEndOfTheCA: the last certificate ends with the CA and is made once,
+// however often one looks, and however the clock moves meanwhile.
+func TestRenewAtTheEndOfTheCA(t *testing.T) {
+	c := newClock()
+	a, err := OpenAuthority(t.TempDir(), AuthorityConfig{Now: func() time.Time { c.add(time.Millisecond); return c.now() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	c.add(caLifetime - 30*24*time.Hour)
+	for i := range 3 {
+		if renewed, err := a.Renew(); renewed != (i == 0) || err != nil {
+			t.Fatalf("look %d: renewed %v, %v", i, renewed, err)
+		}
+	}
+	if server, ca := a.Trust().Expiry(); !server.Equal(ca) {
+		t.Errorf("the server's ends %v, the CA's %v", server, ca)
+	}
+}
+
 // TestNewServerName: configuring another name makes a certificate for it.
 func TestNewServerName(t *testing.T) {
 	dir := t.TempDir()

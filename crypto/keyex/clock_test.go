@@ -127,7 +127,7 @@ func TestRecheckEndsExpired(t *testing.T) {
 	dial(t, l, issue(t, a, "lab12", WinPE))
 	server := accept(t, l)
 	c.add(DefaultLifetime + time.Hour)
-	if n := l.Recheck(); n != 1 {
+	if n := l.Recheck(nil); n != 1 {
 		t.Fatalf("Recheck ended %d, want 1", n)
 	}
 	_, err := server.Receive(make([]byte, MaxMessage))

@@ -233,14 +233,21 @@ func TestRecheckEndsRevoked(t *testing.T) {
 	stays := accept(t, l)
 	dial(t, l, issue(t, a, "goes", WinPE))
 	goes := accept(t, l)
-	if n := l.Recheck(); n != 0 {
+	if n := l.Recheck(nil); n != 0 {
 		t.Fatalf("Recheck ended %d", n)
 	}
 	if _, err := a.Revoke("goes"); err != nil {
 		t.Fatal(err)
 	}
-	if n := l.Recheck(); n != 1 {
-		t.Fatalf("Recheck ended %d, want 1", n)
+	var told []Identity
+	n := l.Recheck(func(peer Identity, why *RefusedError) {
+		told = append(told, peer)
+		if err := goes.Send([]byte("farewell")); err != nil || why.Reason != Revoked {
+			t.Errorf("told too late (%v), or the wrong word: %v", err, why)
+		}
+	})
+	if n != 1 || len(told) != 1 || told[0] != goes.Peer() {
+		t.Fatalf("Recheck ended %d and told of %+v, want %+v", n, told, goes.Peer())
 	}
 	_, err := goes.Receive(make([]byte, MaxMessage))
 	if r := refusal(t, err); r.Reason != Revoked || !errors.Is(err, ErrClosed) {

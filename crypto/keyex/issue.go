@@ -43,7 +43,7 @@ func (a *Authority) issue(r Request) (*Bundle, error) {
 	if _, ok := parseSerial(r.Name); ok && len(r.Name) >= 32 {
 		return nil, fmt.Errorf("name %q: could be taken for a serial number", r.Name)
 	}
-	leaf, key, err := a.sign(r.Name, r.Role, nil, r.Lifetime)
+	leaf, key, err := a.sign(r.Name, r.Role, nil, a.now().Add(r.Lifetime))
 	if err != nil {
 		return nil, err
 	}

@@ -144,17 +144,26 @@ func (l *Listener) Stats() Stats {
 }
 
 // Recheck judges every running association's certificate again, ends those that
-// are no longer good (revoked, expired), and returns how many. Call it after
-// Authority.Revoke.
-func (l *Listener) Recheck() int {
+// are no longer good (revoked, expired), and returns how many. before, when not
+// nil, is told of each, and why, before it ends. Call it after Authority.Revoke, and
+// from time to time: nothing else notices that a credential has ended.
+func (l *Listener) Recheck(before func(peer Identity, why *RefusedError)) int {
 	ended := 0
+	var closing sync.WaitGroup // each may wait for a repeated flight: all at once
 	for _, c := range l.conns() {
-		if _, err := l.verifier.verify(c.certificates); err != nil {
-			ended++
-			l.drops.add(DropRecheck)
-			c.closeFor(fmt.Errorf("%w: %w", ErrClosed, err))
+		_, err := l.verifier.verify(c.certificates)
+		why, refused := errors.AsType[*RefusedError](err)
+		if !refused {
+			continue
 		}
+		if before != nil {
+			before(c.Peer(), why)
+		}
+		ended++
+		l.drops.add(DropRecheck)
+		closing.Go(func() { c.closeFor(fmt.Errorf("%w: %w", ErrClosed, why)) })
 	}
+	closing.Wait()
 	return ended
 }
 

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,12 +29,16 @@ type Trust struct {
 	now         func() time.Time
 	certificate atomic.Pointer[tls.Certificate]
 	revoked     func(*x509.Certificate) bool
+
+	crlFile string // "": none
+	reading sync.Mutex
+	crl     atomic.Pointer[crl]
 }
 
 // LoadTrust reads an organisation's PKI: the CA certificates to pin, the server's
 // chain and key (ECDSA P-256 or P-384, as the control channel's suite signs with
 // it), and, where crlFile isn't empty, a revocation list signed by one of the CAs.
-// All are PEM. Call it again to take up changed files.
+// All are PEM. Call ReloadCRL to take up a new list; other files want a new Trust.
 func LoadTrust(caFile, certFile, keyFile, crlFile string) (*Trust, error) {
 	cas, err := readCertificates(caFile)
 	if err != nil {
@@ -49,18 +54,11 @@ func LoadTrust(caFile, certFile, keyFile, crlFile string) (*Trust, error) {
 	}
 	t := newTrust(cas, time.Now)
 	if crlFile != "" {
-		list, err := readCRL(crlFile, cas)
-		if err != nil {
+		t.crlFile = crlFile
+		if _, err := t.ReloadCRL(); err != nil {
 			return nil, err
 		}
-		serials := make(map[string]bool, len(list.RevokedCertificateEntries))
-		for _, e := range list.RevokedCertificateEntries {
-			serials[formatSerial(e.SerialNumber)] = true
-		}
-		issuer := string(list.RawIssuer)
-		t.revoked = func(c *x509.Certificate) bool {
-			return string(c.RawIssuer) == issuer && serials[formatSerial(c.SerialNumber)]
-		}
+		t.revoked = func(c *x509.Certificate) bool { return t.crl.Load().has(c) }
 	}
 	cert, err := pair(chain, key)
 	if err != nil {
@@ -191,26 +189,6 @@ func parseKey(block *pem.Block) (*ecdsa.PrivateKey, error) {
 		return nil, errors.New("not an ECDSA key on P-256 or P-384; make one: openssl ecparam -name prime256v1 -genkey")
 	}
 	return ec, nil
-}
-
-func readCRL(path string, cas []*x509.Certificate) (*x509.RevocationList, error) {
-	b, err := os.ReadFile(path) // lists of big organisations are big; the operator chose the file
-	if err != nil {
-		return nil, fmt.Errorf("load revocation list: %w", err)
-	}
-	if block, _ := pem.Decode(b); block != nil && block.Type == "X509 CRL" {
-		b = block.Bytes
-	}
-	list, err := x509.ParseRevocationList(b)
-	if err != nil {
-		return nil, fmt.Errorf("load revocation list: %s: %w", path, err)
-	}
-	for _, ca := range cas {
-		if list.CheckSignatureFrom(ca) == nil {
-			return list, nil
-		}
-	}
-	return nil, fmt.Errorf("load revocation list: %s: not signed by a CA that is pinned", path)
 }
 
 // pair joins a chain and its key.
