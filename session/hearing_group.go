@@ -1,0 +1,162 @@
+package session
+
+import (
+	"time"
+
+	"wimcast/crypto"
+	"wimcast/multicast"
+	"wimcast/multicast/wire"
+)
+
+// hearRun takes a run of datagrams apart.
+func (h *hearing) hearRun(now time.Time, run *multicast.Run) {
+	data := run.Data
+	for len(data) > 0 {
+		n := len(data)
+		if run.Segment > 0 {
+			n = min(n, run.Segment)
+		}
+		h.hearPacket(now, data[:n])
+		data = data[n:]
+	}
+}
+
+// hearPacket refuses in the order of section 4, the cheapest first; only a packet
+// that opened moves any state.
+func (h *hearing) hearPacket(now time.Time, packet []byte) {
+	header, err := wire.ParseHeader(packet)
+	if err != nil {
+		h.dropped.add(dropLength)
+		return
+	}
+	switch {
+	case header.Kind == wire.KindSymbol && len(packet) != h.image.geo.packet():
+		h.dropped.add(dropLength)
+		return
+	case header.Kind != wire.KindSymbol && header.Kind != wire.KindStatus:
+		h.dropped.add(dropKind)
+		return
+	case header.Tag != tag(h.welcome.Session):
+		h.dropped.add(dropTag)
+		return
+	}
+	keys := h.keys[header.Epoch]
+	if keys == nil {
+		h.dropped.add(dropEpoch)
+		if !now.Before(h.epochAt) {
+			h.epochAt = now.Add(retry(0))
+			h.channel.send(&wire.EpochWanted{Client: h.welcome.Client, Seen: header.Epoch})
+		}
+		return
+	}
+	ahead := max(windowBits, h.rateLimit/uint64(h.image.geo.packet()))
+	if reason, ok := h.window.check(header.Number, h.signed+ahead); !ok {
+		h.dropped.add(reason)
+		return
+	}
+	payload, err := keys.Open(packet, wire.HeaderLen, header.Number)
+	if err != nil {
+		h.dropped.add(dropSeal)
+		return
+	}
+	if header.Kind == wire.KindStatus {
+		h.hearStatus(now, header, packet[:wire.HeaderLen], payload)
+		return
+	}
+	symbol, err := wire.ParseSymbol(payload)
+	if err != nil {
+		h.dropped.add(dropMalformed)
+		return
+	}
+	h.opened(now, header, len(packet))
+	h.hearSymbol(now, header.Number, symbol)
+}
+
+// opened marks a packet as heard.
+func (h *hearing) opened(now time.Time, header wire.Header, n int) {
+	h.window.mark(header.Number)
+	h.meter.packet(now, header.Number, n, header.Sent)
+	h.heardAt = now
+	if !h.anything {
+		h.anything = true
+		if header.Number > h.welcome.Position && h.unicast == nil {
+			h.asker.tell(h.welcome.Client, 0, header.Number, h.image.lacks())
+		}
+		h.notify(EventMulticast, "hearing group %v", h.welcome.Group)
+	}
+}
+
+func (h *hearing) hearStatus(now time.Time, header wire.Header, raw, payload []byte) {
+	status, err := wire.ParseStatus(payload, h.welcome.Session, raw, h.welcome.PublicKey[:])
+	if err != nil {
+		h.dropped.add(dropStatus)
+		return
+	}
+	h.opened(now, header, len(raw)+len(payload)+crypto.Overhead)
+	if h.status != nil && header.Number <= h.signed {
+		return // an older one
+	}
+	if h.status != nil && h.unicast == nil && int64(status.Cursor) < int64(h.image.geo.blocks()) && int64(h.status.Cursor) < int64(h.image.geo.blocks()) {
+		h.asker.cursor(now, int(h.status.Cursor), int(status.Cursor), h.image.geo.blocks(), func(block int) bool {
+			return !h.image.settled(block) && h.image.open[block] == nil && !h.image.isClaimed(block)
+		})
+	}
+	h.signed, h.signedAt, h.status = header.Number, now, status
+	h.rateLimit = status.RateLimit
+	h.asker.grtt, h.asker.clients = max(status.GRTT, grttFloor), int(status.Clients)
+	h.asker.promise(now, status.Promises, h.image.open)
+	h.asker.pass = status.Pass
+}
+
+func (h *hearing) hearSymbol(now time.Time, number uint64, symbol wire.Symbol) {
+	s := h.image
+	block := int(symbol.Block)
+	if int64(symbol.Block) >= int64(s.geo.blocks()) {
+		h.dropped.add(dropRange)
+		return
+	}
+	if s.settled(block) {
+		h.totals.Duplicate++
+		return
+	}
+	b, victim := s.opened(block, now)
+	if b == nil && victim != nil {
+		h.spill(victim)
+		b, _ = s.opened(block, now)
+	}
+	if b == nil {
+		h.totals.DiskDrops++ // every buffer waits for the disk
+		return
+	}
+	b.seen = now
+	if end := number + uint64(symbol.Follow); end > b.end {
+		if end > b.end+uint64(b.k) || b.end == 0 {
+			b.held = time.Time{} // a new turn answers what was asked
+		}
+		b.end = end
+	}
+	if !b.add(int(symbol.Index), symbol.Data) {
+		h.totals.Duplicate++
+		return
+	}
+	if b.lacking() == 0 {
+		delete(s.open, block)
+		delete(s.spilled, block)
+		s.busy[block] = true
+		s.ready = append(s.ready, job{kind: jobProve, block: block, open: b, geo: s.geo, from: fromMulticast, want: h.want(block)})
+		h.feedProver()
+	}
+}
+
+// spill makes room: the source symbols of a block that isn't whole go to their place in the target.
+func (h *hearing) spill(b *openBlock) {
+	s := h.image
+	delete(s.open, b.block)
+	all := b.spilled
+	for i := range all {
+		all[i] |= b.present[i]
+	}
+	s.spilled[b.block] = &all
+	s.ready = append(s.ready, job{kind: jobSpill, block: b.block, open: b, geo: s.geo})
+	h.feedProver()
+}
