@@ -49,6 +49,7 @@ type distributionPoint struct {
 	unicast   *unicast.Server
 	metrics   *metrics.Metrics
 	groups    *groupPool
+	upkeep    *upkeep
 	ceiling   float64
 	started   time.Time
 
@@ -110,6 +111,7 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 		Observer: d.metrics, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
+	d.upkeep = d.newUpkeep()
 	return d, d.listenAdmin()
 }
 
@@ -225,6 +227,11 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	ctx, d.stop = context.WithCancel(ctx)
 	ended := make(chan error, 4)
 	d.running.Go(func() { ended <- d.accept(ctx) })
+	d.running.Go(func() {
+		ticker := time.NewTicker(upkeepInterval)
+		defer ticker.Stop()
+		d.upkeep.run(ctx, ticker.C)
+	})
 	d.running.Go(func() {
 		ended <- d.unicast.Serve(ctx, d.unicastListener, keyex.ServerTLS(d.trust, &d.https, keyex.WinPE, keyex.Client), 0)
 	})

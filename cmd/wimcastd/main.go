@@ -104,6 +104,7 @@ func serve(cfg config, path string, log *zap.Logger, level zap.AtomicLevel) erro
 			if s == syscall.SIGHUP {
 				tell(log, daemon.SdNotifyReloading)
 				reload(path, cfg, level, log)
+				d.upkeep.round()
 				tell(log, daemon.SdNotifyReady)
 				continue
 			}
