@@ -259,7 +259,7 @@ func bearer(r *http.Request) (token Token, ok bool) {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, ErrMulticastOnly):
-		s.refuse(w, r, ResultMulticastOnly, problem{Type: typeMulticastOnly, Title: "the package is multicast-only", Status: http.StatusForbidden, Detail: "this package is never sent by unicast; find out why the group can't be heard: wimcast doctor"})
+		s.refuse(w, r, ResultMulticastOnly, problem{Type: typeMulticastOnly, Title: "the package is multicast-only", Status: http.StatusForbidden, Detail: "this package is never sent by unicast; if the group can't be heard, look for the switch's IGMP querier and at the firewall, or on the server: wimcast image set NAME --no-multicast-only"})
 	case errors.Is(err, ErrUnknown):
 		s.refuse(w, r, ResultUnknown, problem{Type: typeUnknown, Title: "no such content", Status: http.StatusNotFound, Detail: "the package was removed or replaced; join again to get what it holds now"})
 	case errors.Is(err, ErrOutOfService):
