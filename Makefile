@@ -7,7 +7,8 @@
 #   make fuzz    each fuzz target for FUZZTIME (default 10s)
 #   make setup   installs missing Debian packages by name, as root or by sudo
 #
-# Nothing is written outside this directory but Go's own caches.
+# Nothing is written outside this directory but Go's own caches, Debian packages
+# that are missing, and the demo's image in ~/.cache/wimcast.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
