@@ -20,7 +20,6 @@ import (
 	"wimcast/client"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast"
-	"wimcast/multicast/wire"
 	"wimcast/session"
 	"wimcast/unicast"
 )
@@ -123,23 +122,6 @@ func fileName(pkg string) string {
 		return r
 	}, pkg)
 	return filepath.Clean(name) + ".wim"
-}
-
-// thisMachine is what this machine says of itself.
-func thisMachine(name string) wire.Machine {
-	m := wire.Machine{Host: name}
-	if m.Host == "" {
-		m.Host, _ = os.Hostname()
-	}
-	interfaces, _ := net.Interfaces()
-	var macs []string
-	for _, i := range interfaces {
-		if len(i.HardwareAddr) == 6 && i.Flags&net.FlagLoopback == 0 && len(macs) < 4 {
-			macs = append(macs, i.HardwareAddr.String())
-		}
-	}
-	m.MACs = strings.Join(macs, ",")
-	return m
 }
 
 // reacher opens the ways to a distribution point: control channel, group, unicast.
