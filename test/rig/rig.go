@@ -143,6 +143,9 @@ func (d *Daemon) Stop() error {
 // Signal sends a signal.
 func (d *Daemon) Signal(s os.Signal) error { return d.cmd.Process.Signal(s) }
 
+// Cmd returns the daemon's process.
+func (d *Daemon) Cmd() *exec.Cmd { return d.cmd }
+
 // Exited is closed once the daemon has ended.
 func (d *Daemon) Exited() <-chan struct{} { return d.exited }
 
@@ -343,6 +346,9 @@ func (g *Get) Wait(ctx context.Context) (Result, Totals, error) {
 	}
 	return r, t, nil
 }
+
+// Cmd returns the client's process.
+func (g *Get) Cmd() *exec.Cmd { return g.cmd }
 
 // Done is closed when the client has ended.
 func (g *Get) Done() <-chan struct{} { return g.exited }

@@ -1,0 +1,211 @@
+//go:build linux
+
+// Bench measures wimcast beside its peers and its ceiling, in one run on one machine:
+//
+//	go run ./test/bench [-quick] [-json] [-runs N] [-only REGEXP] [-markdown FILE]
+//
+// It builds a room in network namespaces (package lab) and sends the same random file to 1, 4 and 8
+// clients, with and without loss, by each contender in turn: wimcast encrypted and clear; a bare
+// pump that does nothing but move, open and hash the same packets (the ceiling); and, where they are installed,
+// uftp, udpcast, and HTTPS by nginx and curl. Files lie in memory. Only ratios inside one run mean anything.
+//
+// Needs root. Progress goes to standard error, the tables (or, with -json, one object) to standard output.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"time"
+
+	"wimcast/test/bench/pump"
+	"wimcast/test/lab"
+	"wimcast/test/rig"
+)
+
+// options are the command line's.
+type options struct {
+	quick    bool
+	json     bool
+	runs     int
+	only     *regexp.Regexp
+	markdown string
+}
+
+func main() {
+	if len(os.Args) > 1 && (os.Args[1] == "pump-send" || os.Args[1] == "pump-receive") {
+		end(runPump(os.Args[1], os.Args[2:]))
+	}
+	var o options
+	only := flag.String("only", "", "measure only the cases whose name matches, as in 'NIC-like/8 clients/1 %/wimcast'")
+	flag.BoolVar(&o.quick, "quick", false, "64 MiB, fewer cases: under three minutes")
+	flag.BoolVar(&o.json, "json", false, "print one JSON object in place of tables")
+	flag.IntVar(&o.runs, "runs", 0, "runs of each case (default 3)")
+	flag.StringVar(&o.markdown, "markdown", "", "write the tables as Markdown to this file too, and plots beside it")
+	flag.Parse()
+	o.only = regexp.MustCompile(*only)
+	if o.runs == 0 {
+		o.runs = 3
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	end(run(ctx, o))
+}
+
+func end(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// runPump is one end of the ceiling, as a process of its own.
+func runPump(which string, args []string) error {
+	var c pump.Config
+	var group, server string
+	flags := flag.NewFlagSet(which, flag.ExitOnError)
+	flags.StringVar(&c.Interface, "interface", "", "")
+	flags.StringVar(&group, "group", "", "")
+	flags.StringVar(&server, "server", "", "")
+	flags.StringVar(&c.File, "file", "", "")
+	flags.Int64Var(&c.Size, "size", 0, "")
+	flags.IntVar(&c.Receivers, "receivers", 1, "")
+	flags.BoolVar(&c.Hash, "hash", true, "")
+	_ = flags.Parse(args)
+	var err1, err2 error
+	c.Group, err1 = netip.ParseAddrPort(group)
+	c.Server, err2 = netip.ParseAddrPort(server)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if which == "pump-send" {
+		return pump.Send(c)
+	}
+	return pump.Receive(c)
+}
+
+// bench is what all cases share.
+type bench struct {
+	options
+	dir      string // in memory
+	programs rig.Programs
+	file     string // the image
+	size     int64
+	results  []*result
+}
+
+func run(ctx context.Context, o options) error {
+	if err := lab.Supported(); err != nil {
+		return fmt.Errorf("the network lab can't be had here: %w", err)
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "wimcast-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	b := &bench{options: o, dir: dir, size: 256 << 20}
+	if o.quick {
+		b.size = 64 << 20
+	}
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	for _, mode := range []lab.Frames{lab.NICLike, lab.FramesWhole} {
+		cases := b.plan(mode)
+		if len(cases) == 0 {
+			continue
+		}
+		if err := b.inRoom(ctx, mode, cases); err != nil {
+			return err
+		}
+	}
+	return b.report()
+}
+
+// prepare builds the programs and makes the image: random bytes that pass for a WIM without
+// compression, which the library wants to see.
+func (b *bench) prepare(ctx context.Context) error {
+	b.say("building, and making an image of %d MiB", b.size>>20)
+	for _, program := range []struct {
+		path *string
+		name string
+	}{{&b.programs.Daemon, "wimcastd"}, {&b.programs.Client, "wimcast"}} {
+		*program.path = filepath.Join(b.dir, program.name)
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", *program.path, "wimcast/cmd/"+program.name)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w: %s", program.name, err, out)
+		}
+	}
+	b.file = filepath.Join(b.dir, "image.wim")
+	return writeImage(b.file, b.size)
+}
+
+// inRoom measures the cases of one mode in a room of its own.
+func (b *bench) inRoom(ctx context.Context, mode lab.Frames, cases []testCase) error {
+	clients := 0
+	for _, c := range cases {
+		clients = max(clients, c.clients)
+	}
+	room, err := lab.New(ctx, lab.Config{Clients: clients, Frames: mode})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = room.Close() }()
+	if err := room.WaitSnooping(ctx); err != nil {
+		return err
+	}
+	site := &site{bench: b, room: room}
+	contenders := contenders(site)
+	// Round by round, so that the machine's moods meet everybody alike.
+	for round := range b.runs {
+		for i := range cases {
+			c := &cases[i]
+			if err := site.set(ctx, c); err != nil {
+				return err
+			}
+			for _, contender := range contenders {
+				if !c.has(contender.name()) || !b.only.MatchString(c.name()+"/"+contender.name()) {
+					continue
+				}
+				r := b.resultOf(c, contender.name())
+				m, err := site.measure(ctx, c, contender)
+				if err != nil {
+					if ctx.Err() != nil {
+						return err
+					}
+					r.failures = append(r.failures, err.Error())
+					b.say("%d  %-58s failed: %v", round+1, c.name()+"/"+contender.name(), err)
+					continue
+				}
+				r.runs = append(r.runs, m)
+				b.say("%d  %-58s %6.1f MB/s  %5.2f s  sender %5.2f  client %5.2f s/GiB  packets %.3f", round+1, c.name()+"/"+contender.name(),
+					m.Goodput/1e6, m.Seconds, m.SenderCPU, m.ClientCPU, m.Packets)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) resultOf(c *testCase, contender string) *result {
+	i := slices.IndexFunc(b.results, func(r *result) bool { return r.testCase.name() == c.name() && r.contender == contender })
+	if i < 0 {
+		b.results = append(b.results, &result{testCase: *c, contender: contender})
+		i = len(b.results) - 1
+	}
+	return b.results[i]
+}
+
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}

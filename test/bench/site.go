@@ -1,0 +1,244 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unicode/utf16"
+
+	"wimcast/test/lab"
+)
+
+// site is the room where the cases of one mode are measured.
+type site struct {
+	*bench
+	room *lab.Room
+}
+
+// patience bounds one run.
+const patience = 2 * time.Minute
+
+// begun is how much the server's wire has carried when a cast counts as begun: more than
+// handshakes and announcements, less than a moment of data.
+const begun = 128 << 10
+
+// measurement is what one run gave.
+type measurement struct {
+	Goodput   float64 `json:"goodput_bytes_per_second"` // of the last client, from the first data on the wire
+	Seconds   float64 `json:"seconds"`                  // from the first data on the wire until the last client is done
+	All       float64 `json:"seconds_with_start"`       // from the start of the first program
+	SenderCPU float64 `json:"sender_cpu_seconds_per_gib"`
+	ClientCPU float64 `json:"client_cpu_seconds_per_gib"` // mean
+	SenderMem int64   `json:"sender_peak_bytes"`
+	ClientMem int64   `json:"client_peak_bytes"`             // largest
+	Packets   float64 `json:"packets_over_source,omitempty"` // where the contender says
+	Wire      float64 `json:"wire_over_image"`               // bytes of frames on the server's wire
+}
+
+// contender is a way to send a file.
+type contender interface {
+	name() string
+	// run sends the site's file to the first clients of the room, and fills in CPU, memory and packets. It returns
+	// when the last one has it all, with the paths of what was received, and tells by started
+	// when everything is ready and the clock may run.
+	run(ctx context.Context, c *testCase, m *measurement, started func()) (files []string, err error)
+}
+
+// set makes the network what a case wants.
+func (s *site) set(ctx context.Context, c *testCase) error {
+	var errs []error
+	for i, host := range s.room.Clients() {
+		switch {
+		case c.burst:
+			errs = append(errs, host.SetBurstLoss(ctx, 1, 100))
+		case c.one > 0 && i == c.clients-1:
+			errs = append(errs, host.SetLoss(ctx, c.one))
+		default:
+			errs = append(errs, host.SetLoss(ctx, c.loss))
+		}
+	}
+	errs = append(errs, s.room.Server().SetRate(ctx, c.rate, 10*time.Millisecond))
+	return errors.Join(errs...)
+}
+
+// measure runs a contender once.
+func (s *site) measure(ctx context.Context, c *testCase, contender contender) (measurement, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not done after %v", patience))
+	defer cancel()
+	var m measurement
+	wire, err := s.watchWire()
+	if err != nil {
+		return m, err
+	}
+	defer wire.close()
+	var began time.Time
+	files, err := contender.run(ctx, c, &m, func() { began = time.Now(); wire.start() })
+	done := time.Now()
+	if err != nil {
+		return m, err
+	}
+	first, carried := wire.stop()
+	if first.IsZero() {
+		return m, errors.New("nothing was seen on the server's wire")
+	}
+	m.All, m.Seconds = done.Sub(began).Seconds(), done.Sub(first).Seconds()
+	m.Goodput, m.Wire = float64(s.size)/m.Seconds, float64(carried)/float64(s.size)
+	for _, file := range files {
+		if err := s.compare(file); err != nil {
+			return m, err
+		}
+		if err := os.Remove(file); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// compare holds what was received against the image.
+func (s *site) compare(file string) error {
+	cmp := exec.Command("cmp", s.file, file)
+	if out, err := cmp.CombinedOutput(); err != nil {
+		return fmt.Errorf("received other bytes: %w: %s", err, out)
+	}
+	return nil
+}
+
+// perGiB turns the CPU time of a process into seconds per GiB of the image.
+func (s *site) perGiB(d time.Duration) float64 {
+	return d.Seconds() * (1 << 30) / float64(s.size)
+}
+
+// spent returns what an ended process used.
+func spent(cmd *exec.Cmd) (cpu time.Duration, peak int64) {
+	state := cmd.ProcessState
+	if state == nil {
+		return 0, 0
+	}
+	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
+		peak = usage.Maxrss << 10
+	}
+	return state.UserTime() + state.SystemTime(), peak
+}
+
+// clients adds up what the clients' processes used.
+func (s *site) clients(m *measurement, commands []*exec.Cmd) {
+	for _, cmd := range commands {
+		cpu, peak := spent(cmd)
+		m.ClientCPU += s.perGiB(cpu) / float64(len(commands))
+		m.ClientMem = max(m.ClientMem, peak)
+	}
+}
+
+// wireWatch notes when the server's wire begins to carry data.
+type wireWatch struct {
+	file    *os.File
+	base    uint64
+	first   time.Time
+	stopped chan struct{}
+	running sync.WaitGroup
+}
+
+// watchWire opens the counters of the server's network.
+func (s *site) watchWire() (*wireWatch, error) {
+	w := &wireWatch{stopped: make(chan struct{})}
+	err := s.room.Server().Do(func() (err error) {
+		w.file, err = os.Open("/proc/thread-self/net/dev")
+		return err
+	})
+	return w, err
+}
+
+func (w *wireWatch) close() { _ = w.file.Close() }
+
+// sent reads what the wire has carried. The counter counts a frame of GSO as one; bytes are right.
+func (w *wireWatch) sent() uint64 {
+	if _, err := w.file.Seek(0, io.SeekStart); err != nil {
+		return 0
+	}
+	text, err := io.ReadAll(w.file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		name, counters, ok := strings.Cut(line, ":")
+		if fields := strings.Fields(counters); ok && strings.TrimSpace(name) != "lo" && len(fields) > 8 {
+			n, _ := strconv.ParseUint(fields[8], 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+func (w *wireWatch) start() {
+	w.base = w.sent()
+	w.running.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-w.stopped:
+				return
+			case now := <-tick.C:
+				if w.sent()-w.base > begun {
+					w.first = now
+					return
+				}
+			}
+		}
+	})
+}
+
+func (w *wireWatch) stop() (first time.Time, carried uint64) {
+	close(w.stopped)
+	w.running.Wait()
+	return w.first, w.sent() - w.base
+}
+
+// writeImage writes a file of noise that is a WIM as far as its tables say.
+func writeImage(file string, size int64) error {
+	const header = 208
+	text := utf16.Encode([]rune("\ufeff<WIM><IMAGE INDEX=\"1\"><NAME>bench</NAME></IMAGE></WIM>"))
+	xml := make([]byte, 0, 2*len(text))
+	for _, unit := range text {
+		xml = binary.LittleEndian.AppendUint16(xml, unit)
+	}
+	at := size - int64(len(xml))
+	b := make([]byte, header)
+	le := binary.LittleEndian
+	copy(b, "MSWIM\x00\x00\x00")
+	le.PutUint32(b[8:], header)
+	le.PutUint32(b[12:], 0x10d00)
+	le.PutUint16(b[40:], 1)
+	le.PutUint16(b[42:], 1)
+	le.PutUint32(b[44:], 1)
+	le.PutUint64(b[56:], uint64(at))
+	le.PutUint64(b[72:], uint64(len(xml)))
+	le.PutUint64(b[80:], uint64(at))
+	le.PutUint64(b[88:], uint64(len(xml)))
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	noise := rand.NewChaCha8([32]byte{7})
+	_, err = io.Copy(f, io.MultiReader(bytes.NewReader(b), io.LimitReader(noise, at-header), bytes.NewReader(xml)))
+	return errors.Join(err, f.Close())
+}
+
+// output returns where a client's file goes.
+func (s *site) output(client int, extension string) string {
+	return filepath.Join(s.dir, fmt.Sprintf("client%d%s", client, extension))
+}
