@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io/fs"
 	"net"
 	"net/http"
@@ -42,7 +43,9 @@ func newPoint(t *testing.T) point {
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
