@@ -31,6 +31,7 @@ type hearing struct {
 	lastLoss float64
 	heardAt  time.Time // the group's latest packet
 	anything bool      // heard from the group
+	firstAt  time.Time // when
 	rejoinAt time.Time
 	epochAt  time.Time // no EpochWanted before
 	rootsAt  time.Time // no RootsWanted before

@@ -78,7 +78,7 @@ func (h *hearing) opened(now time.Time, header wire.Header, n int) {
 	h.meter.packet(now, header.Number, n, header.Sent)
 	h.heardAt = now
 	if !h.anything {
-		h.anything = true
+		h.anything, h.firstAt = true, now
 		if header.Number > h.welcome.Position && h.unicast == nil {
 			h.asker.tell(h.welcome.Client, 0, header.Number, h.image.lacks())
 		}

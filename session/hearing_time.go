@@ -119,6 +119,10 @@ func (h *hearing) tickReport(now time.Time) {
 			named = named || c == h.welcome.Client
 		}
 	}
+	every := reportPeriod
+	if h.anything && clients <= quickClients && now.Sub(h.firstAt) < quickFor {
+		named, every = true, quickPeriod // the rate is being found
+	}
 	elapsed := now.Sub(h.meter.at)
 	refresh := max(2*time.Second, time.Duration(clients)*time.Second/100)
 	if now.Sub(h.channel.heard) > serverGone/3 {
@@ -134,7 +138,7 @@ func (h *hearing) tickReport(now time.Time) {
 	}
 	p := h.meter.period(now)
 	h.lastLoss = p.loss
-	h.reportAt = now.Add(reportPeriod)
+	h.reportAt = now.Add(every)
 	h.sequence++
 	report := &wire.Report{
 		Client: h.welcome.Client, Sequence: h.sequence, AnswerWanted: now.Sub(h.channel.heard) > serverGone/6 || h.sequence == 1,

@@ -8,8 +8,9 @@ import (
 // Implementation constants of the rate law (docs/design.md, "Rate").
 const (
 	rateFloor    = 256 << 10              // bytes/s: below this a cast is no use to anybody
-	rateStart    = 4 << 20                // bytes/s: the first 100 ms
-	doubleEvery  = 100 * time.Millisecond // while starting
+	rateStart    = 16 << 20               // bytes/s at first
+	doubleEvery  = 25 * time.Millisecond  // while starting
+	startHeld    = 10                     // doublings held back by confirmation that end the start
 	cutEvery     = 150 * time.Millisecond // at most one cut in this time
 	cutTo        = 0.8                    // what a cut leaves
 	recoverAfter = 1.0                    // s until the rate is back where the cut was
@@ -57,10 +58,15 @@ type rateLaw struct {
 
 	started  time.Time // of the current doubling
 	starting bool
+	held     int     // doublings in a row that confirmation held back
 	plateau  float64 // rate before the latest cut
 	cutAt    time.Time
 	limiting uint32  // client that made the latest cut
 	used     float64 // what the sender managed, when it had enough to send; 0 before it is known
+	// While starting: what each client said last that it got, in bytes/s of what was sent. The
+	// start is never faster than twice what the slowest confirmed, so that it waits for word
+	// from machines that are busy.
+	confirmed map[uint32]float64
 
 	random map[uint32]*randomLoss
 }
@@ -76,7 +82,7 @@ type randomLoss struct {
 }
 
 func newRateLaw(ceiling float64) *rateLaw {
-	return &rateLaw{ceiling: ceiling, rate: min(rateStart, ceiling), starting: true, reason: RateStarting, random: map[uint32]*randomLoss{}}
+	return &rateLaw{ceiling: ceiling, rate: min(rateStart, ceiling), starting: true, reason: RateStarting, random: map[uint32]*randomLoss{}, confirmed: map[uint32]float64{}}
 }
 
 // setCeiling changes the operator's ceiling, in bytes/s.
@@ -92,12 +98,20 @@ func (l *rateLaw) at(now time.Time) float64 {
 		if l.started.IsZero() {
 			l.started = now
 		}
+		most := l.ceiling
+		for _, got := range l.confirmed {
+			most = min(most, max(2*got, rateStart))
+		}
 		for now.Sub(l.started) >= doubleEvery {
 			l.started = l.started.Add(doubleEvery)
-			l.rate *= 2
-			if l.rate >= l.ceiling {
+			if l.held++; 2*l.rate <= most {
+				l.held = 0
+			}
+			l.rate = min(2*l.rate, most)
+			// Nothing more to find: the ceiling, or what the machines on the way manage.
+			if l.rate >= l.ceiling || l.held >= startHeld {
 				l.starting = false
-				l.plateau, l.cutAt = l.ceiling, now.Add(-time.Duration(recoverAfter*float64(time.Second)))
+				l.plateau, l.cutAt = l.rate, now.Add(-time.Duration(recoverAfter*float64(time.Second)))
 				break
 			}
 		}
@@ -128,6 +142,9 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 	rate := l.at(now)
 	if s.packets <= 0 {
 		return
+	}
+	if l.starting && s.loss < 1 {
+		l.confirmed[s.client] = s.delivery / (1 - s.loss)
 	}
 	known := l.random[s.client]
 	if known == nil {
@@ -180,4 +197,7 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 }
 
 // forget drops what is known of a client that left.
-func (l *rateLaw) forget(client uint32) { delete(l.random, client) }
+func (l *rateLaw) forget(client uint32) {
+	delete(l.random, client)
+	delete(l.confirmed, client)
+}

@@ -25,6 +25,9 @@ const (
 	serverGone    = 3 * time.Second
 	controlGone   = 9 * time.Second
 	reportPeriod  = 50 * time.Millisecond
+	quickPeriod   = 10 * time.Millisecond // of reports in the first second of hearing, of few clients
+	quickFor      = time.Second
+	quickClients  = 8
 )
 
 // Implementation constants of a client.

@@ -19,6 +19,7 @@ const (
 	packetOverhead = wire.HeaderLen + wire.SymbolHeaderLen + crypto.Overhead
 	statusEvery    = 250 * time.Millisecond
 	lingerFor      = 10 * time.Second
+	gatherFor      = 250 * time.Millisecond
 	rekeyWait      = 250 * time.Millisecond
 	rekeyShare     = 0.95
 )
@@ -62,6 +63,7 @@ type sender struct {
 	manifest []byte
 	roots    []crypto.Hash
 	need     *bitset
+	beginAt  time.Time // when the first symbol may go; zero before the first need
 	cursor   int
 	debts    *debtBook
 	parity   parityDemand
@@ -288,6 +290,9 @@ func (s *sender) burst(now time.Time) time.Duration {
 	if s.rekey != nil {
 		return rekeyWait
 	}
+	if wait := s.gather(now); wait > 0 {
+		return wait
+	}
 	s.measureSent(now)
 	if !s.pickTurn(now) {
 		s.starved = true
@@ -312,6 +317,18 @@ func (s *sender) burst(now time.Time) time.Duration {
 	return 0
 }
 
+// gather returns how long the first symbol must still wait, for machines that were started
+// together with the first: what they miss would have to go out again for them.
+func (s *sender) gather(now time.Time) time.Duration {
+	if s.state != wire.Waiting || s.need.count == 0 {
+		return 0
+	}
+	if s.beginAt.IsZero() {
+		s.beginAt = now.Add(gatherFor)
+	}
+	return s.beginAt.Sub(now)
+}
+
 func (s *sender) runPackets() int { return min(runPackets, runLimit/s.geo.packet()) }
 
 // endPass tells clients that nothing is left to send.
@@ -326,9 +343,14 @@ func (s *sender) endPass(now time.Time) {
 	}
 }
 
-// measureSent keeps the rate actually sent, over windows of 100 ms.
+// measureSent keeps the rate actually sent, over windows of 100 ms, or as long as a doubling
+// takes while the rate is being found.
 func (s *sender) measureSent(now time.Time) {
-	if d := now.Sub(s.sentSince); d >= 100*time.Millisecond {
+	window := 100 * time.Millisecond
+	if s.law.starting {
+		window = doubleEvery
+	}
+	if d := now.Sub(s.sentSince); d >= window {
 		s.sentRate = s.sentBytes / d.Seconds()
 		if !s.starved && s.state == wire.Casting {
 			s.law.sent(s.sentRate)
