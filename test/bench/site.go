@@ -47,14 +47,19 @@ type measurement struct {
 	ClientMem int64   `json:"client_peak_bytes"`             // largest
 	Packets   float64 `json:"packets_over_source,omitempty"` // where the contender says
 	Wire      float64 `json:"wire_over_image"`               // bytes of frames on the server's wire
+
+	done time.Time // when the last client had it all, where that is before the contender's end
 }
+
+// finish notes that the last client has it all.
+func (m *measurement) finish() { m.done = time.Now() }
 
 // contender is a way to send a file.
 type contender interface {
 	name() string
 	// run sends the site's file to the first clients of the room, and fills in CPU, memory and packets. It returns
-	// when the last one has it all, with the paths of what was received, and tells by started
-	// when everything is ready and the clock may run.
+	// when the last one has it all, or says so before by m.finish, with the paths of what was received,
+	// and tells by started when everything is ready and the clock may run.
 	run(ctx context.Context, c *testCase, m *measurement, started func()) (files []string, err error)
 }
 
@@ -80,6 +85,10 @@ func (s *site) measure(ctx context.Context, c *testCase, contender contender) (m
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not done after %v", patience))
 	defer cancel()
 	var m measurement
+	// The clients of the run before would go on receiving this one.
+	if err := s.room.WaitLeft(ctx); err != nil {
+		return m, err
+	}
 	wire, err := s.watchWire()
 	if err != nil {
 		return m, err
@@ -87,9 +96,12 @@ func (s *site) measure(ctx context.Context, c *testCase, contender contender) (m
 	defer wire.close()
 	var began time.Time
 	files, err := contender.run(ctx, c, &m, func() { began = time.Now(); wire.start() })
-	done := time.Now()
 	if err != nil {
 		return m, err
+	}
+	done := m.done
+	if done.IsZero() {
+		done = time.Now()
 	}
 	first, carried := wire.stop()
 	if first.IsZero() {

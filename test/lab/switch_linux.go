@@ -214,6 +214,25 @@ func (h *Host) WaitMember(ctx context.Context, group netip.Addr) error {
 	return nil
 }
 
+// WaitLeft waits until the switch holds no host for a member of any IPv4 group. After a
+// program that was in a group has ended, the switch asks around for some seconds before it believes
+// that nobody else behind the port wants the group, and goes on delivering.
+func (r *Room) WaitLeft(ctx context.Context) error {
+	err := poll(ctx, func() (bool, error) {
+		r.control.Lock()
+		defer r.control.Unlock()
+		entries, err := r.memberships(ctx)
+		return !slices.ContainsFunc(entries, func(m membership) bool {
+			group, err := netip.ParseAddr(m.Group)
+			return err == nil && group.Is4()
+		}), err
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the groups are left: %w", err)
+	}
+	return nil
+}
+
 // prunePort takes multicast off the host's port, or gives it back. The rule
 // that drops its IGMP stands already or is gone.
 func (h *Host) prunePort(ctx context.Context, on bool) error {

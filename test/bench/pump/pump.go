@@ -32,8 +32,9 @@ const (
 	// segments is how many packets a run has.
 	segments = 44
 	// window is how many packets the sender may be ahead, acknowledge how often receivers tell.
-	window      = 1024
-	acknowledge = 128
+	// The window is shorter than the kernel's queue of packets between two machines, 1000.
+	window      = 512
+	acknowledge = 64
 
 	firstContact = 10 * time.Second
 	silence      = 3 * time.Second
