@@ -109,6 +109,7 @@ func (o *ours) run(ctx context.Context, c *testCase, m *measurement, started fun
 		}
 		commands = append(commands, g.Cmd())
 	}
+	m.finish()
 	o.clients(m, commands)
 	var sessions []struct {
 		Sent struct {
@@ -174,6 +175,7 @@ func (p *pumping) run(ctx context.Context, c *testCase, m *measurement, started 
 	if err := waitAll(clients); err != nil {
 		return nil, err
 	}
+	m.finish()
 	cpu, peak := spent(send)
 	m.SenderCPU, m.SenderMem, m.Packets = p.perGiB(cpu), peak, 1
 	p.clients(m, clients)
