@@ -6,15 +6,20 @@ import (
 	"wimcast/multicast/wire"
 )
 
-// debtMemory is how long the server remembers what it sent, so that a NACK can be
-// set off against symbols that its client hadn't seen yet (section 5).
-const debtMemory = 10 * time.Second
+// The server remembers what it sent for 10 s at least, so that a NACK can be set off
+// against symbols that its client hadn't seen yet (section 5). A run is forgotten by the time of its
+// first symbol, and its last may be as much younger as runSpan.
+const (
+	runSpan    = time.Second
+	debtMemory = 10*time.Second + runSpan
+)
 
 // debtBook holds what the server owes: for each block the largest of what NACKs
 // ask for, less what was sent since. It is a pure data structure.
 type debtBook struct {
 	owed  map[uint32]*debt
-	queue []uint32 // the keys of owed, the oldest first
+	queue []waiting // what is owed, the oldest first
+	asked uint64    // debts ever
 	sent  map[uint32][]sentRun
 	log   []sentAt // what to forget when
 }
@@ -24,12 +29,20 @@ type debt struct {
 	asker   uint32 // client number of the first who asked
 	alone   bool   // nobody else has asked
 	since   time.Time
+	place   uint64 // of its place in the queue
+}
+
+// waiting is a place in the queue. It is void when its debt has got another place since.
+type waiting struct {
+	block uint32
+	place uint64
 }
 
 // sentRun is a run of symbols of one block with successive packet numbers.
 type sentRun struct {
 	first uint64
 	n     int
+	at    time.Time // of the first
 }
 
 type sentAt struct {
@@ -45,20 +58,18 @@ func newDebtBook() *debtBook {
 // up to highest, and reports whether that added to what is owed.
 func (d *debtBook) ask(now time.Time, client, block uint32, n int, highest uint64) bool {
 	n -= d.sentAbove(block, highest)
-	entry := d.owed[block]
-	if entry == nil {
-		if n <= 0 {
-			return false
-		}
-		entry = new(debt)
-		d.owed[block] = entry
-		d.queue = append(d.queue, block)
-	}
 	if n <= 0 {
 		return false
 	}
-	if entry.symbols == 0 {
-		*entry = debt{symbols: n, asker: client, alone: true, since: now}
+	entry := d.owed[block]
+	if entry == nil {
+		entry = new(debt)
+		d.owed[block] = entry
+	}
+	if entry.symbols == 0 { // new, or paid: it goes to the end
+		d.asked++
+		*entry = debt{symbols: n, asker: client, alone: true, since: now, place: d.asked}
+		d.queue = append(d.queue, waiting{block, d.asked})
 		return true
 	}
 	if entry.asker != client {
@@ -88,10 +99,10 @@ func (d *debtBook) sentAbove(block uint32, h uint64) int {
 // paid notes that n symbols of a block went out from packet number first on.
 func (d *debtBook) paid(now time.Time, block uint32, first uint64, n int) {
 	runs := d.sent[block]
-	if last := len(runs) - 1; last >= 0 && runs[last].first+uint64(runs[last].n) == first {
+	if last := len(runs) - 1; last >= 0 && runs[last].first+uint64(runs[last].n) == first && now.Sub(runs[last].at) < runSpan {
 		runs[last].n += n
 	} else {
-		d.sent[block] = append(runs, sentRun{first: first, n: n})
+		d.sent[block] = append(runs, sentRun{first: first, n: n, at: now})
 		d.log = append(d.log, sentAt{block: block, at: now})
 	}
 	if entry := d.owed[block]; entry != nil {
@@ -109,10 +120,13 @@ func (d *debtBook) drop(block uint32) {
 // next returns the oldest debt, or nil.
 func (d *debtBook) next() (uint32, *debt) {
 	for len(d.queue) > 0 {
-		if entry := d.owed[d.queue[0]]; entry.symbols > 0 {
-			return d.queue[0], entry
+		q := d.queue[0]
+		if entry := d.owed[q.block]; entry != nil && entry.place == q.place {
+			if entry.symbols > 0 {
+				return q.block, entry
+			}
+			delete(d.owed, q.block)
 		}
-		delete(d.owed, d.queue[0])
 		d.queue = d.queue[1:]
 	}
 	d.queue = nil // lets go of the array
@@ -122,12 +136,12 @@ func (d *debtBook) next() (uint32, *debt) {
 // promises returns up to limit debts, the oldest first.
 func (d *debtBook) promises(limit int) []wire.Promise {
 	var out []wire.Promise
-	for _, block := range d.queue {
+	for _, q := range d.queue {
 		if len(out) == limit {
 			break
 		}
-		if entry := d.owed[block]; entry.symbols > 0 {
-			out = append(out, wire.Promise{Block: block, Symbols: uint8(min(entry.symbols, 255))})
+		if entry := d.owed[q.block]; entry != nil && entry.place == q.place && entry.symbols > 0 {
+			out = append(out, wire.Promise{Block: q.block, Symbols: uint8(min(entry.symbols, 255))})
 		}
 	}
 	return out

@@ -20,8 +20,12 @@ type meter struct {
 	atHighest uint64
 	atOpened  uint64
 	atBytes   uint64
-	delayMin  int64 // µs, relative to an unknown offset; valid when delays > 0
+	delayMin  int64 // µs, relative to the first packet's; valid when delays > 0
 	delays    int
+
+	// Between the two clocks when the first packet came, µs modulo 2^32.
+	apart     uint32
+	apartHave bool
 
 	// The least delay of the last 10 s, as two halves of 5 s.
 	least     [2]int64
@@ -53,8 +57,13 @@ func (m *meter) packet(now time.Time, number uint64, n int, sent uint32) {
 	m.highest = max(m.highest, number)
 	m.opened++
 	m.bytes += uint64(n)
-	// The clocks differ by an unknown, the low 32 bits wrap every 71 minutes: differences are signed.
-	delay := int64(int32(uint32(now.UnixMicro()) - sent))
+	// The clocks differ by an unknown, the low 32 bits wrap every 71 minutes: what counts is the signed
+	// difference from the first packet's.
+	apart := uint32(now.UnixMicro()) - sent
+	if !m.apartHave {
+		m.apart, m.apartHave = apart, true
+	}
+	delay := int64(int32(apart - m.apart))
 	if m.delays == 0 || delay < m.delayMin {
 		m.delayMin = delay
 	}
@@ -116,10 +125,14 @@ func (m *meter) aboveLeast(now time.Time) time.Duration {
 // or too far ahead (section 4).
 type window struct {
 	newest uint64
-	seen   [windowBits / 64]uint64
+	seen   [windowWords]uint64
 }
 
 const windowBits = 65_536
+
+// windowWords is one word more than the bits fill: the oldest and the newest number
+// may each stand anywhere in theirs.
+const windowWords = windowBits/64 + 1
 
 // check reports whether a packet number may be opened; limit is the highest acceptable.
 func (w *window) check(number, limit uint64) (dropReason, bool) {
@@ -130,7 +143,7 @@ func (w *window) check(number, limit uint64) (dropReason, bool) {
 		return 0, true
 	case w.newest-number >= windowBits:
 		return dropWindow, false
-	case w.seen[number/64%(windowBits/64)]>>(number%64)&1 != 0:
+	case w.seen[number/64%windowWords]>>(number%64)&1 != 0:
 		return dropDuplicate, false
 	}
 	return 0, true
@@ -141,14 +154,14 @@ func (w *window) mark(number uint64) {
 	if number > w.newest {
 		// Forget what falls out of the window: whole words between old and new.
 		from, to := w.newest/64+1, number/64
-		if to-from >= windowBits/64 && to >= from {
+		if to-from >= windowWords && to >= from {
 			clear(w.seen[:])
 		} else {
 			for i := from; i <= to; i++ {
-				w.seen[i%(windowBits/64)] = 0
+				w.seen[i%windowWords] = 0
 			}
 		}
 		w.newest = number
 	}
-	w.seen[number/64%(windowBits/64)] |= 1 << (number % 64)
+	w.seen[number/64%windowWords] |= 1 << (number % 64)
 }
