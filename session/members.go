@@ -24,6 +24,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	if m == nil {
 		m = &member{number: number, resume: randomToken[[16]byte](), allowance: nacksPerSec, refilled: now}
 		m.info = ClientInfo{Number: number, Joined: now}
+		s.joinAt = now
 		s.roster.members[number] = m
 	}
 	m.unicast = s.pkg.Unicast && !join.NoUnicast

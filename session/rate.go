@@ -18,6 +18,7 @@ const (
 	delayLow     = time.Millisecond       // loss with a queue shorter than this isn't a queue's
 	heavyLoss    = 0.1                    // more than this is cut for even without a queue, at first
 	randomCuts   = 3                      // cuts that don't help make heavy loss random
+	queueCuts    = 8                      // the same, when delay says that there is a queue
 	lossMemory   = 8                      // samples that random loss is averaged over
 )
 
@@ -173,13 +174,18 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 	if now.Sub(l.cutAt) < cutEvery && !l.starting {
 		return
 	}
-	// Heavy loss that cuts don't lower, without a queue, isn't ours: stop cutting for it.
-	if reason == RateLoss && s.delay < delayLow {
+	// Loss that cuts don't lower isn't ours: stop cutting for it. Where there seems to be a queue it
+	// takes more cuts, to a sixth of the rate, and no less loss at all.
+	if reason == RateLoss {
 		if known.cuts == 0 {
 			known.first, known.loss, known.start = rate, known.smooth, l.starting
 		}
 		known.cuts++
-		if known.cuts >= randomCuts && known.smooth > 0.6*known.loss {
+		enough, still := randomCuts, 0.6*known.loss
+		if s.delay >= delayLow {
+			enough, still = queueCuts, known.loss
+		}
+		if known.cuts >= enough && known.smooth > still {
 			known.p0, known.cuts = known.smooth, 0
 			l.plateau, l.cutAt = max(known.first, rate), now.Add(-time.Duration(recoverAfter*float64(time.Second)))
 			l.rate, l.starting, l.started = l.plateau, known.start, now

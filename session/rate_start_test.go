@@ -56,11 +56,33 @@ func TestGather(t *testing.T) {
 		defer r.stop()
 		for _, name := range []string{"a", "b", "c", "d"} {
 			r.client(name).start()
-			time.Sleep(gatherFor / 5)
+			time.Sleep(gatherFor * 3 / 4)
 		}
 		r.wait()
 		if sent, source := r.sent().SourcePackets, r.sourcePackets(); sent != source {
 			t.Errorf("%d source packets sent, want each of %d once", sent, source)
 		}
 	})
+}
+
+// TestOutagesDontStarve: outages that take ten packets of every period, on a path whose jitter
+// looks like a queue. The slower the cast, the larger the share: the rate must not follow it down.
+func TestOutagesDontStarve(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := newRateLaw(40e6)
+	sum, periods := 0.0, 0
+	for i := range 600 {
+		rate := l.at(now)
+		packets := max(1, int(rate*reportPeriod.Seconds()/1440))
+		loss := min(1, 10/float64(packets))
+		l.hear(now, rateSample{client: 1, delivery: rate * (1 - loss), loss: loss, packets: packets, delay: 2 * time.Millisecond})
+		if i >= 300 {
+			sum += rate
+			periods++
+		}
+		now = now.Add(reportPeriod)
+	}
+	if mean := sum / float64(periods); mean < 2e6 {
+		t.Errorf("the rate is %.2f MB/s on average", mean/1e6)
+	}
 }

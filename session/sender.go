@@ -20,6 +20,7 @@ const (
 	statusEvery    = 250 * time.Millisecond
 	lingerFor      = 10 * time.Second
 	gatherFor      = 250 * time.Millisecond
+	gatherMost     = time.Second
 	rekeyWait      = 250 * time.Millisecond
 	rekeyShare     = 0.95
 )
@@ -63,7 +64,8 @@ type sender struct {
 	manifest []byte
 	roots    []crypto.Hash
 	need     *bitset
-	beginAt  time.Time // when the first symbol may go; zero before the first need
+	needAt   time.Time // of the first need
+	joinAt   time.Time // of the latest join
 	cursor   int
 	debts    *debtBook
 	parity   parityDemand
@@ -323,10 +325,10 @@ func (s *sender) gather(now time.Time) time.Duration {
 	if s.state != wire.Waiting || s.need.count == 0 {
 		return 0
 	}
-	if s.beginAt.IsZero() {
-		s.beginAt = now.Add(gatherFor)
+	if s.needAt.IsZero() {
+		s.needAt = now
 	}
-	return s.beginAt.Sub(now)
+	return min(s.joinAt.Add(gatherFor).Sub(now), s.needAt.Add(gatherMost).Sub(now))
 }
 
 func (s *sender) runPackets() int { return min(runPackets, runLimit/s.geo.packet()) }
