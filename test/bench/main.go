@@ -165,6 +165,9 @@ func (b *bench) inRoom(ctx context.Context, mode lab.Frames, cases []testCase) e
 	if err := room.WaitSnooping(ctx); err != nil {
 		return err
 	}
+	if err := leaveFast(ctx, room); err != nil {
+		return err
+	}
 	site := &site{bench: b, room: room}
 	contenders := contenders(site)
 	// Round by round, so that the machine's moods meet everybody alike.

@@ -10,16 +10,21 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"wimcast/test/lab"
 )
 
-// udpcast is udpcast (udpcast.linux.lu), in clear text because it knows no other. Without
-// repeated hellos every fourth lossy start hangs, and its forward error correction is slow: it goes without.
+// udpcast is udpcast (udpcast.linux.lu), in clear text because it knows no other. Without repeated hellos and a
+// second of patience every fourth lossy start hangs, with them one in ten; its forward error correction
+// is slow: it goes without.
 type udpcast struct{ *site }
 
 func (*udpcast) name() string    { return udpcastName }
 func (*udpcast) missing() string { return firstMissing("udp-sender", "udp-receiver") }
+
+// standstill is how long no byte arrives anywhere until udpcast counts as hung.
+const standstill = 10 * time.Second
 
 // udpcastPort is where its receivers listen, as /proc/net/udp says it: 9000.
 const udpcastPort = ":2328 "
@@ -58,22 +63,31 @@ func (u *udpcast) run(ctx context.Context, c *testCase, m *measurement, started 
 	}
 	defer sender.end(os.Kill)
 	// A receiver writes from front to end; when it has it all it stays for half a second.
-	pending := files
+	var arrived int64
+	since := time.Now()
 	err = until(ctx, func() (bool, error) {
-		for len(pending) > 0 {
-			info, err := os.Stat(pending[0])
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		var sum int64
+		for i, file := range files {
+			info, err := os.Stat(file)
+			switch {
+			case err == nil:
+				sum += info.Size()
+			case !errors.Is(err, fs.ErrNotExist):
 				return false, err
 			}
 			if err != nil || info.Size() < u.size {
-				break
+				if err := receivers[i].alive(); err != nil {
+					return false, err
+				}
 			}
-			pending = pending[1:]
 		}
-		if len(pending) == 0 {
-			return true, nil
+		if sum != arrived {
+			arrived, since = sum, time.Now()
 		}
-		return false, receivers[len(files)-len(pending)].alive()
+		if time.Since(since) > standstill {
+			return false, fmt.Errorf("hung: nothing arrived for %v", standstill)
+		}
+		return sum == u.size*int64(len(files)), nil
 	})
 	if err != nil {
 		return nil, err
