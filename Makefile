@@ -4,6 +4,7 @@
 #   make check   every check and every test; installs what is missing
 #   make quick   formatting, vet and the short tests, in under a minute
 #   make build   dist/wimcastd, dist/wimcast, dist/wimcast.exe
+#   make bench   measures wimcast beside a ceiling and its peers, as root, in under an hour
 #   make fuzz    each fuzz target for FUZZTIME (default 10s)
 #   make setup   installs missing Debian packages by name, as root or by sudo
 #
@@ -32,7 +33,7 @@ WINDOWS_PACKAGES = $$(GOOS=windows CGO_ENABLED=0 go list -deps ./cmd/wimcast | g
 
 heading = @printf '\n== %s\n' '$(1)'
 
-.PHONY: build demo check quick fuzz setup tools format vet fix lint tidy cross unit test tests clean
+.PHONY: build demo check quick bench fuzz setup tools format vet fix lint tidy cross unit test tests clean
 
 build:
 	$(GO_BUILD) -o dist/wimcastd ./cmd/wimcastd
@@ -49,6 +50,12 @@ check: setup format vet fix lint tidy cross unit tests
 quick: format
 	go vet ./...
 	go test -short $$(go list ./... | grep -v '^wimcast/test\(/\|$$\)')
+
+# The report goes to docs/performance.md too. For a look, in three minutes:
+# go run ./test/bench -quick
+bench: setup
+	@test/setup/install bench
+	go run ./test/bench -markdown docs/performance.md
 
 setup:
 	@test/setup/install
