@@ -149,8 +149,9 @@ func (p *pumping) run(ctx context.Context, c *testCase, m *measurement, started 
 		return nil, err
 	}
 	server := p.room.Server()
+	group := netip.MustParseAddrPort("239.195.19.200:63999")
 	common := []string{
-		"-group", "239.195.19.200:63999", "-server", netip.AddrPortFrom(server.Addr(), 7601).String(),
+		"-group", group.String(), "-server", netip.AddrPortFrom(server.Addr(), 7601).String(),
 		fmt.Sprintf("-hash=%v", p.hash),
 	}
 	var files []string
@@ -165,6 +166,12 @@ func (p *pumping) run(ctx context.Context, c *testCase, m *measurement, started 
 			return nil, err
 		}
 		clients, files = append(clients, cmd), append(files, file)
+	}
+	// The kernel takes its time to report a membership, and what comes before nobody repairs.
+	for i := range c.clients {
+		if err := p.room.Client(i).WaitMember(ctx, group.Addr()); err != nil {
+			return nil, err
+		}
 	}
 	started()
 	send := server.Command(ctx, self, append([]string{"pump-send", "-interface", server.Interface(), "-file", p.file, "-receivers", fmt.Sprint(c.clients)}, common...)...)
