@@ -110,9 +110,9 @@ type imageState struct {
 
 	open    map[int]*openBlock
 	spilled map[int]*symbolSet
-	ready   []job // waiting for the prover
-	free    [][]byte
-	buffers int // made so far
+	ready   []job        // waiting for the prover
+	spare   []*openBlock // with their buffers, to be used again
+	made    int          // with a buffer, so far
 }
 
 // source is where a block's bytes came from.
@@ -158,23 +158,27 @@ func (s *imageState) isClaimed(block int) bool { return s.claims[block-s.geo.m] 
 // done reports whether every block is proven.
 func (s *imageState) done() bool { return s.manifest != nil && s.have.count == s.geo.b }
 
-// buffer returns a block buffer, or nil when all are in use.
-func (s *imageState) buffer() []byte {
-	if n := len(s.free); n > 0 {
-		b := s.free[n-1]
-		s.free = s.free[:n-1]
+// take returns a block with a buffer and nothing in it, or nil when all are in use.
+func (s *imageState) take() *openBlock {
+	if n := len(s.spare); n > 0 {
+		b := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		*b = openBlock{data: b.data[:cap(b.data)], parity: b.parity[:0]}
 		return b
 	}
-	if s.buffers == maxOpen+proverQueue {
+	if s.made == maxOpen+proverQueue {
 		return nil
 	}
-	s.buffers++
-	return make([]byte, (crypto.BlockSize/s.geo.symbol+1)*s.geo.symbol)
+	s.made++
+	return &openBlock{data: make([]byte, s.bufferSize())}
 }
 
-func (s *imageState) release(b []byte) {
-	if b != nil {
-		s.free = append(s.free, b[:cap(b)])
+func (s *imageState) bufferSize() int { return (crypto.BlockSize/s.geo.symbol + 1) * s.geo.symbol }
+
+// giveBack takes back a block that is no longer open, for another.
+func (s *imageState) giveBack(b *openBlock) {
+	if cap(b.data) == s.bufferSize() { // not one of an earlier geometry
+		s.spare = append(s.spare, b)
 	}
 }
 
@@ -187,12 +191,11 @@ func (s *imageState) opened(block int, now time.Time) (b, victim *openBlock) {
 	if len(s.open) >= maxOpen {
 		return nil, s.oldest()
 	}
-	buf := s.buffer()
-	if buf == nil {
+	if b = s.take(); b == nil {
 		return nil, nil
 	}
-	k := s.geo.k(block)
-	b = &openBlock{block: block, k: k, data: buf[:k*s.geo.symbol], first: now}
+	b.block, b.k, b.first = block, s.geo.k(block), now
+	b.data = b.data[:b.k*s.geo.symbol]
 	if spilled := s.spilled[block]; spilled != nil {
 		b.spilled, b.count = *spilled, spilled.count()
 	}

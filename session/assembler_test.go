@@ -230,15 +230,15 @@ func TestSpill(t *testing.T) {
 	if got := target.data[:crypto.BlockSize]; !bytes.Equal(got, bytes.Repeat([]byte{byte(geo.m), 0}, crypto.BlockSize/2)) {
 		t.Error("the block in the target is wrong")
 	}
-	if s.buffers > maxOpen+proverQueue {
-		t.Errorf("%d buffers made", s.buffers)
+	if s.made > maxOpen+proverQueue {
+		t.Errorf("%d buffers made", s.made)
 	}
-	held := len(s.free)
+	held := len(s.spare)
 	for range s.open {
 		held++
 	}
-	if held != s.buffers {
-		t.Errorf("%d buffers made, %d are free or in use", s.buffers, held)
+	if held != s.made {
+		t.Errorf("%d buffers made, %d are free or in use", s.made, held)
 	}
 }
 
@@ -268,26 +268,38 @@ func TestLacks(t *testing.T) {
 	}
 }
 
-// TestBuffers: as many as may be in use, no more, and each comes back whole.
+// TestBuffers: as many as may be in use, no more; each comes back whole and empty, unless it is of another geometry.
 func TestBuffers(t *testing.T) {
 	s := newImageState(crypto.Hash{}, newGeometry(crypto.BlockSize, 8192))
-	var taken [][]byte
+	var taken []*openBlock
 	for {
-		b := s.buffer()
+		b := s.take()
 		if b == nil {
 			break
 		}
-		if len(b) < crypto.BlockSize || len(b)%8192 != 0 {
-			t.Fatalf("a buffer of %d bytes", len(b))
+		if len(b.data) < crypto.BlockSize || len(b.data)%8192 != 0 {
+			t.Fatalf("a buffer of %d bytes", len(b.data))
 		}
 		taken = append(taken, b)
 	}
 	if len(taken) != maxOpen+proverQueue {
 		t.Errorf("%d buffers, want %d", len(taken), maxOpen+proverQueue)
 	}
-	s.release(nil)
-	s.release(taken[0][:10])
-	if b := s.buffer(); len(b) != len(taken[1]) {
-		t.Errorf("a buffer came back with %d bytes", len(b))
+	s.giveBack(&openBlock{data: make([]byte, 1408)})
+	if b := s.take(); b != nil {
+		t.Errorf("a buffer of another geometry came back with %d bytes", len(b.data))
+	}
+	used := taken[0]
+	used.data = used.data[:10]
+	used.k, used.block = 22, 7
+	used.add(3, make([]byte, 1))
+	used.add(200, make([]byte, 1))
+	s.giveBack(used)
+	b := s.take()
+	if b == nil || len(b.data) != len(taken[1].data) {
+		t.Fatalf("came back as %v", b)
+	}
+	if b.count != 0 || len(b.parity) != 0 || b.present != (symbolSet{}) || b.block != 0 {
+		t.Error("a buffer came back with what it held before")
 	}
 }

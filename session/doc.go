@@ -8,7 +8,7 @@
 // interfaces (seams.go), and cmd plugs the real ones in. It therefore runs whole
 // in virtual time over an in-memory network, which is how it is tested.
 //
-// One goroutine owns each session's state, one each receiver's; all else reaches
-// them through bounded mailboxes. The pure parts (debt, need, rate, back-off, loss) take the time
-// as an argument. docs/protocol.md is normative.
+// One goroutine owns each session's state; all else reaches it through a bounded mailbox. A
+// receiver's is guarded by a lock: the group's packets are taken in by the goroutine that reads them.
+// The pure parts (debt, need, rate, back-off, loss) take the time as an argument. docs/protocol.md is normative.
 package session

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"wimcast/crypto"
@@ -11,9 +12,16 @@ import (
 )
 
 // hearing is one connection's part of a session: keys, window, measurements,
-// timers. What was received outlives it, in imageState.
+// timers. What was received outlives it, in imageState. Two goroutines work on it, one event at a
+// time: ears takes in the group's packets, and hearSession all else.
 type hearing struct {
 	*Receiver
+
+	mu    sync.Mutex    // guards all that follows, the Receiver's own state, and its image
+	ended bool          // nothing is done any more
+	err   error         // what ended it; nil when all is done
+	nudge chan struct{} // tells hearSession that it ended
+
 	channel *channel
 	welcome *wire.Welcome
 	ears    *ears // nil while the group can't be joined
@@ -70,7 +78,7 @@ func (r *Receiver) begin(w *wire.Welcome) error {
 			r.image.geo = geo
 			clear(r.image.open)
 			clear(r.image.spilled)
-			r.image.free, r.image.buffers = nil, 0
+			r.image.spare, r.image.made = nil, 0
 		}
 		for _, b := range r.image.open {
 			b.end, b.held = 0, time.Time{} // packet numbers of another session mean nothing
@@ -120,7 +128,10 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	h := &hearing{
 		Receiver: r, channel: c, welcome: w, keys: map[uint8]*crypto.Keys{}, epoch: w.Epoch,
 		signed: w.Position, rateLimit: w.RateLimit, heardAt: now, checkpointed: now, reportAt: now,
+		nudge: make(chan struct{}, 1),
 	}
+	defer h.close()
+	h.mu.Lock()
 	h.keys[uint8(w.Epoch)] = crypto.NewKeys(crypto.Mode(w.Mode), w.Session, w.Digest, w.Secret, w.Position)
 	h.asker = asker{grtt: grttFloor, clients: 1}
 	h.meter.at = now
@@ -133,67 +144,104 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 		h.wantUnicast(now, wire.OutOfReach)
 	}
 	h.asker.tell(w.Client, 0, w.Position-1, r.image.lacks())
-	defer h.close()
+	h.feedProver()
+	h.mu.Unlock()
 
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	for {
-		// 1. Hand what is ready to the prover, as far as it has room.
-		h.feedProver()
-
-		var batches chan []multicast.Run
+		h.mu.Lock()
+		if h.ended {
+			defer h.mu.Unlock()
+			return h.err
+		}
 		var earsFailed chan struct{}
 		if h.ears != nil {
-			batches, earsFailed = h.ears.batches, h.ears.failed
+			earsFailed = h.ears.failed
 		}
 		var fetched chan fetchedBlock
 		if h.unicast != nil {
 			fetched = h.unicast.blocks
 		}
+		h.mu.Unlock()
+
+		// Each case takes the lock, which is given back after time was looked after.
 		select {
 		case <-ctx.Done():
-			h.leave(ctx)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.leave()
 			return context.Cause(ctx)
 
-		// 2. Packets of the group.
-		case batch := <-batches:
-			now := time.Now()
-			for i := range batch {
-				h.hearRun(now, &batch[i])
-			}
-			h.ears.taken <- struct{}{}
 		case <-earsFailed:
+			h.mu.Lock()
 			h.notify(EventNotice, "reading the group failed: %v", h.ears.err)
 			h.ears.close()
 			h.ears = nil
 			h.wantUnicast(time.Now(), wire.JoinFailed)
 
-		// 3. Messages of the server.
 		case m := <-c.messages:
+			h.mu.Lock()
 			c.heard = time.Now()
 			h.hearMessage(m)
 		case <-c.failed:
 			return again("control channel closed: %w", c.err)
 
-		// 4. What the prover made of blocks.
 		case out := <-r.prover.outcomes:
+			h.mu.Lock()
 			h.hearOutcome(out)
 
-		// 5. Blocks by unicast.
 		case block := <-fetched:
+			h.mu.Lock()
 			h.hearFetched(block)
 
 		case <-ticker.C:
+			h.mu.Lock()
+		case <-h.nudge:
+			h.mu.Lock()
 		}
-		if h.fatal != nil {
-			h.sendDone(wire.Failed, h.fatal.Error())
-			return h.fatal
-		}
+		h.step(time.Now())
+		h.mu.Unlock()
+	}
+}
 
-		// 6. Time: NACKs, need, reports, silence, the end.
-		if over, err := h.tick(time.Now()); over || err != nil {
-			return err
-		}
+// take takes in a batch of the group's packets. It is called by ears.
+func (h *hearing) take(batch []multicast.Run) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return
+	}
+	now := time.Now()
+	for i := range batch {
+		h.hearRun(now, &batch[i])
+	}
+	h.step(now)
+}
+
+// step does what follows every event: it hands to the prover what is ready, as far as that has room,
+// and then what time brings: NACKs, need, reports, silence, the end. The caller holds the lock.
+func (h *hearing) step(now time.Time) {
+	if h.ended {
+		return
+	}
+	h.feedProver()
+	if h.fatal != nil {
+		h.sendDone(wire.Failed, h.fatal.Error())
+		h.end(h.fatal)
+		return
+	}
+	if over, err := h.tick(now); over || err != nil {
+		h.end(err)
+	}
+}
+
+// end lets hearSession return.
+func (h *hearing) end(err error) {
+	h.ended, h.err = true, err
+	select {
+	case h.nudge <- struct{}{}:
+	default:
 	}
 }
 
@@ -205,24 +253,26 @@ func (h *hearing) listen() {
 		h.wantUnicast(time.Now(), wire.JoinFailed)
 		return
 	}
-	h.ears = newEars(hearer)
+	h.ears = newEars(hearer, h.take)
 }
 
+// close stops reading, and keeps what was counted.
 func (h *hearing) close() {
+	h.mu.Lock()
+	h.ended = true
+	h.mu.Unlock()
+	if h.ears != nil { // which may wait for the lock
+		h.totals.KernelDrops += h.ears.hearer.Dropped()
+		h.ears.close()
+		h.ears = nil
+	}
 	if h.unicast != nil {
 		h.unicast.stop()
 	}
 	h.totals.Packets += h.meter.opened + h.meter.openedBefore
 	h.totals.Lost += h.meter.lost() + h.meter.lostBefore
 	h.meter = meter{}
-	if h.ears != nil {
-		h.totals.KernelDrops += h.ears.hearer.Dropped()
-		h.ears.close()
-		h.ears = nil
-	}
 }
 
-// leave tells the server that the client goes, once, and makes durable what is there.
-func (h *hearing) leave(context.Context) {
-	h.sendDone(wire.Left, "the client was stopped")
-}
+// leave tells the server that the client goes, once.
+func (h *hearing) leave() { h.sendDone(wire.Left, "the client was stopped") }

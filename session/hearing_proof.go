@@ -62,7 +62,7 @@ func (r *Receiver) manifestWhole() {
 	clear(s.sources)
 	for block := range s.open {
 		if block < s.geo.m {
-			s.release(s.open[block].data)
+			s.giveBack(s.open[block])
 			delete(s.open, block)
 		}
 	}
@@ -98,7 +98,7 @@ func (h *hearing) hearOutcome(out outcome) {
 	case jobCheckpoint:
 		h.checkpoint = false
 	case jobSpill:
-		s.release(j.open.data)
+		s.giveBack(j.open)
 	case jobVerify:
 		delete(s.claims, j.block)
 		switch {
@@ -117,7 +117,7 @@ func (h *hearing) hearOutcome(out outcome) {
 			h.settled(out)
 		}
 		if j.open != nil {
-			s.release(j.open.data)
+			s.giveBack(j.open)
 		} else if h.unicast != nil {
 			h.unicast.giveBack(j.data)
 		}

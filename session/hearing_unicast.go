@@ -166,7 +166,7 @@ func (h *hearing) hearFetched(f fetchedBlock) {
 		return
 	}
 	if b := s.open[block]; b != nil {
-		s.release(b.data)
+		s.giveBack(b)
 		delete(s.open, block)
 	}
 	delete(s.spilled, block)

@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/crypto"
-	"wimcast/multicast"
 	"wimcast/multicast/wire"
 )
 
@@ -73,7 +72,7 @@ type ReceiverConfig struct {
 	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
 	Fetch  func(offer UnicastOffer) (Fetcher, error)
 	Target Target
-	// Notify hears of events; called from the receiver's goroutine, must not block. May be nil.
+	// Notify hears of events, one after the other but from several goroutines; it must not block. May be nil.
 	Notify func(Event)
 	Log    *zap.Logger // may be nil
 	// Patience is how long a server that was there once may stay away (0: 10 minutes).
@@ -165,7 +164,7 @@ type Receiver struct {
 	random   *rand.Rand
 	nonce    [16]byte
 
-	// Owned by the goroutine that runs Run.
+	// Owned by the goroutine that runs Run; guarded by the hearing's lock while there is one.
 	started time.Time
 	resume  [16]byte // token of the latest welcome
 	image   *imageState
@@ -392,49 +391,4 @@ func (c *channel) send(m wire.Message) { _ = c.control.Send(m.Append(nil)) }
 func (c *channel) close() {
 	_ = c.control.Close()
 	<-c.failed
-}
-
-// ears reads a group into batches and hands them over one by one: the buffers
-// belong to the hearer, so the reader waits until a batch is done with.
-type ears struct {
-	hearer  Hearer
-	batches chan []multicast.Run
-	taken   chan struct{}
-	failed  chan struct{}
-	err     error
-	stop    chan struct{}
-}
-
-const runsAtOnce = 32
-
-func newEars(h Hearer) *ears {
-	e := &ears{hearer: h, batches: make(chan []multicast.Run), taken: make(chan struct{}), failed: make(chan struct{}), stop: make(chan struct{})}
-	go func() {
-		defer close(e.failed)
-		runs := make([]multicast.Run, runsAtOnce)
-		for {
-			n, err := h.Receive(runs)
-			if err != nil {
-				e.err = err
-				return
-			}
-			select {
-			case e.batches <- runs[:n]:
-			case <-e.stop:
-				return
-			}
-			select {
-			case <-e.taken:
-			case <-e.stop:
-				return
-			}
-		}
-	}()
-	return e
-}
-
-func (e *ears) close() {
-	close(e.stop)
-	_ = e.hearer.Close()
-	<-e.failed
 }
