@@ -238,7 +238,7 @@ func (s *sender) nextTimer(now time.Time) time.Duration {
 func (s *sender) statusDue() time.Time {
 	every := statusEvery
 	switch {
-	case s.promised:
+	case s.promised && len(s.roster.members) > quickClients: // a few clients' NACKs cost less than each status's signature
 		every = promiseStatus
 	case s.state == wire.Casting:
 		every = castingStatus
