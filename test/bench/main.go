@@ -27,6 +27,9 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"wimcast/test/bench/light"
 	"wimcast/test/bench/pump"
 	"wimcast/test/lab"
 	"wimcast/test/rig"
@@ -42,8 +45,13 @@ type options struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && (os.Args[1] == "pump-send" || os.Args[1] == "pump-receive") {
-		end(runPump(os.Args[1], os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "pump-send", "pump-receive":
+			end(runPump(os.Args[1], os.Args[2:]))
+		case "light":
+			end(runLight(os.Args[2:]))
+		}
 	}
 	var o options
 	only := flag.String("only", "", "measure only the cases whose name matches, as in 'NIC-like/8 clients/1 %/wimcast'")
@@ -81,6 +89,8 @@ func runPump(which string, args []string) error {
 	flags.Int64Var(&c.Size, "size", 0, "")
 	flags.IntVar(&c.Receivers, "receivers", 1, "")
 	flags.BoolVar(&c.Hash, "hash", true, "")
+	flags.IntVar(&c.Sockets, "sockets", 1, "")
+	flags.Int64Var(&c.Rate, "rate", 0, "")
 	_ = flags.Parse(args)
 	var err1, err2 error
 	c.Group, err1 = netip.ParseAddrPort(group)
@@ -94,13 +104,24 @@ func runPump(which string, args []string) error {
 	return pump.Receive(c)
 }
 
+// runLight is the light clients, as a process of its own.
+func runLight(args []string) error {
+	var c light.Config
+	flags := flag.NewFlagSet("light", flag.ExitOnError)
+	flags.StringVar(&c.Bundle, "bundle", "", "")
+	flags.StringVar(&c.Package, "package", "", "")
+	flags.StringVar(&c.Interface, "interface", "", "")
+	flags.IntVar(&c.Clients, "clients", 1, "")
+	_ = flags.Parse(args)
+	return light.Run(context.Background(), c, os.Stdin, os.Stdout)
+}
+
 // bench is what all cases share.
 type bench struct {
 	options
 	dir      string // in memory
 	programs rig.Programs
-	file     string // the image
-	size     int64
+	size     int64 // of the image where a case doesn't say
 	results  []*result
 }
 
@@ -113,29 +134,24 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	b := &bench{options: o, dir: dir, size: 256 << 20}
+	b := &bench{options: o, dir: dir, size: fullSize}
 	if o.quick {
-		b.size = 64 << 20
+		b.size = quickSize
 	}
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	for _, mode := range []lab.Frames{lab.NICLike, lab.FramesWhole} {
-		cases := b.plan(mode)
-		if len(cases) == 0 {
-			continue
-		}
-		if err := b.inRoom(ctx, mode, cases); err != nil {
+	for _, room := range b.plan() {
+		if err := b.inRoom(ctx, room); err != nil {
 			return err
 		}
 	}
 	return b.report()
 }
 
-// prepare builds the programs and makes the image: random bytes that pass for a WIM without
-// compression, which the library wants to see.
+// prepare builds the programs.
 func (b *bench) prepare(ctx context.Context) error {
-	b.say("building, and making an image of %d MiB", b.size>>20)
+	b.say("building")
 	for _, program := range []struct {
 		path *string
 		name string
@@ -147,17 +163,45 @@ func (b *bench) prepare(ctx context.Context) error {
 			return fmt.Errorf("build %s: %w: %s", program.name, err, out)
 		}
 	}
-	b.file = filepath.Join(b.dir, "image.wim")
-	return writeImage(b.file, b.size)
+	return nil
 }
 
-// inRoom measures the cases of one mode in a room of its own.
-func (b *bench) inRoom(ctx context.Context, mode lab.Frames, cases []testCase) error {
-	clients := 0
-	for _, c := range cases {
-		clients = max(clients, c.clients)
+// image returns the path of an image of a size, which is made first where there is none. An error that wraps errNoRoom
+// says that memory can't hold it and what some clients receive of it.
+func (b *bench) image(size int64, clients int) (string, error) {
+	file := filepath.Join(b.dir, fmt.Sprintf("image-%d.wim", size>>20))
+	needed := size * int64(clients+1) // received, and in the library
+	if _, err := os.Stat(file); err != nil {
+		needed += size
 	}
-	room, err := lab.New(ctx, lab.Config{Clients: clients, Frames: mode})
+	if free, err := freeSpace(b.dir); err != nil || free < needed+needed/16 {
+		return "", errors.Join(fmt.Errorf("%w: %d MiB for %d clients", errNoRoom, needed>>20, clients), err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	b.say("making an image of %d MiB", size>>20)
+	return file, writeImage(file, size)
+}
+
+var errNoRoom = errors.New("memory has no room for the files")
+
+// freeSpace returns how many bytes the file system of a directory can still take.
+func freeSpace(dir string) (int64, error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return 0, fmt.Errorf("look for free space: %w", err)
+	}
+	return int64(stat.Bavail) * stat.Bsize, nil
+}
+
+// inRoom measures some cases in a room of their own.
+func (b *bench) inRoom(ctx context.Context, plan roomPlan) error {
+	cases, clients := plan.cases, 0
+	for _, c := range cases {
+		clients = max(clients, c.hosts())
+	}
+	room, err := lab.New(ctx, lab.Config{Clients: clients, Frames: plan.mode})
 	if err != nil {
 		return err
 	}
@@ -168,17 +212,21 @@ func (b *bench) inRoom(ctx context.Context, mode lab.Frames, cases []testCase) e
 	if err := leaveFast(ctx, room); err != nil {
 		return err
 	}
-	site := &site{bench: b, room: room}
+	site := &site{bench: b, room: room, cables: make([]cableState, clients)}
 	contenders := contenders(site)
 	// Round by round, so that the machine's moods meet everybody alike.
 	for round := range b.runs {
 		for i := range cases {
 			c := &cases[i]
-			if err := site.set(ctx, c); err != nil {
+			switch err := site.set(ctx, c); {
+			case errors.Is(err, errNoRoom):
+				b.say("%s is left out: %v", c.name(), err)
+				continue
+			case err != nil:
 				return err
 			}
 			for _, contender := range contenders {
-				if !c.has(contender.name()) || !b.only.MatchString(c.name()+"/"+contender.name()) {
+				if !b.wants(c, contender.name()) {
 					continue
 				}
 				r := b.resultOf(c, contender.name())

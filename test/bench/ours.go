@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 
 	"wimcast/test/rig"
 )
@@ -18,6 +19,7 @@ import (
 const (
 	wimcastName      = "wimcast"
 	wimcastClearName = "wimcast clear"
+	wimcastSetName   = "wimcast, ceiling set"
 	pumpName         = "ceiling"
 	pumpBareName     = "ceiling without hash"
 	uftpName         = "uftp AES-256-GCM"
@@ -25,13 +27,13 @@ const (
 	nginxName        = "nginx + curl"
 )
 
-var contenderNames = []string{pumpName, pumpBareName, wimcastName, wimcastClearName, uftpName, udpcastName, nginxName}
+var contenderNames = []string{pumpName, pumpBareName, wimcastName, wimcastSetName, wimcastClearName, uftpName, udpcastName, nginxName}
 
 // contenders returns those that can run here, the ceiling first.
 func contenders(s *site) []contender {
 	all := []contender{
 		&pumping{site: s, hash: true}, &pumping{site: s},
-		&ours{site: s}, &ours{site: s, clear: true},
+		&ours{site: s}, &ours{site: s, set: true}, &ours{site: s, clear: true},
 	}
 	for _, peer := range peers(s) {
 		if missing := peer.missing(); missing != "" {
@@ -47,13 +49,40 @@ func contenders(s *site) []contender {
 type ours struct {
 	*site
 	clear bool
+	set   bool // the ceiling is what the cable carries
 }
 
 func (o *ours) name() string {
-	if o.clear {
+	switch {
+	case o.clear:
 		return wimcastClearName
+	case o.set:
+		return wimcastSetName
 	}
 	return wimcastName
+}
+
+// daemon starts a daemon that has the image, and has done nothing yet.
+func (o *ours) daemon(ctx context.Context, c *testCase, dir string) (*rig.Daemon, error) {
+	config := rig.Config{}
+	switch {
+	case o.set: // the ceiling counts UDP payload, the cable frames
+		config.Multicast = fmt.Sprintf("ceiling = \"%.3f Mbit/s\"", float64(c.rate)/1e6*payloadBytes/frameBytes)
+	case c.light:
+		config.Multicast = fmt.Sprintf("ceiling = \"%g Mbit/s\"", lightRate/1e6)
+	}
+	d, err := rig.StartDaemon(ctx, o.room.Server(), o.programs, dir, config)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = d.CLI(ctx, "image", "add", o.file, "--name", "bench"); err == nil && o.clear {
+		_, err = d.CLI(ctx, "image", "set", "bench", "--no-encrypt")
+	}
+	// A daemon that has just hashed an image has used CPU and memory for that.
+	if err = errors.Join(err, d.Stop()); err != nil {
+		return nil, err
+	}
+	return d, d.Start(ctx)
 }
 
 func (o *ours) run(ctx context.Context, c *testCase, m *measurement, started func()) ([]string, error) {
@@ -62,28 +91,17 @@ func (o *ours) run(ctx context.Context, c *testCase, m *measurement, started fun
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	d, err := rig.StartDaemon(ctx, o.room.Server(), o.programs, dir, rig.Config{})
+	d, err := o.daemon(ctx, c, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Kill()
-	if _, err := d.CLI(ctx, "image", "add", o.file, "--name", "bench"); err != nil {
-		return nil, err
-	}
-	if o.clear {
-		if _, err := d.CLI(ctx, "image", "set", "bench", "--no-encrypt"); err != nil {
-			return nil, err
-		}
-	}
-	// A daemon that has just hashed an image has used CPU and memory for that.
-	if err := d.Stop(); err != nil {
-		return nil, err
-	}
-	if err := d.Start(ctx); err != nil {
-		return nil, err
+	if c.light {
+		return nil, o.runLight(ctx, c, d, m, started)
 	}
 	var files []string
 	var gets []*rig.Get
+	var ending sync.WaitGroup
 	defer func() {
 		for _, g := range gets {
 			g.Kill()
@@ -91,26 +109,56 @@ func (o *ours) run(ctx context.Context, c *testCase, m *measurement, started fun
 	}()
 	started()
 	for i := range c.clients {
+		if c.late && i == c.clients-1 {
+			if err := m.wire.carried(ctx, uint64(o.size)/2*frameBytes/symbolBytes); err != nil {
+				return nil, err
+			}
+		}
 		file := o.output(i, ".wim")
 		g, err := rig.StartGet(ctx, o.room.Client(i), o.programs, "bench", "--bundle", d.Bundle(), "--output", file)
 		if err != nil {
 			return nil, err
 		}
 		gets, files = append(gets, g), append(files, file)
+		ending.Go(func() {
+			<-g.Done()
+			m.end(i)
+		})
 	}
 	var commands []*exec.Cmd
+	var last rig.Totals
 	for _, g := range gets {
-		r, _, err := g.Wait(ctx)
+		r, totals, err := g.Wait(ctx)
 		if err != nil {
 			return nil, err
 		}
+		last = totals
 		if r.Code != 0 {
 			return nil, fmt.Errorf("a client ended with %d: %s", r.Code, r.Error)
 		}
 		commands = append(commands, g.Cmd())
 	}
 	m.finish()
+	ending.Wait()
 	o.clients(m, commands)
+	sent, err := packetsSent(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	source := float64((o.size + symbolBytes - 1) / symbolBytes)
+	m.Packets = sent / source
+	if c.late {
+		// It heard or lost everything after what it missed: it is the last one to be done.
+		m.Missed = max(0, min(sent-float64(last.Packets)-float64(last.Lost), source)) / source
+	}
+	d.Kill()
+	cpu, peak := spent(d.Cmd())
+	m.SenderCPU, m.SenderMem = o.perGiB(cpu), peak
+	return files, nil
+}
+
+// packetsSent asks a daemon how many packets its only session sent to the group.
+func packetsSent(ctx context.Context, d *rig.Daemon) (float64, error) {
 	var sessions []struct {
 		Sent struct {
 			Source   float64 `json:"source_packets"`
@@ -119,15 +167,14 @@ func (o *ours) run(ctx context.Context, c *testCase, m *measurement, started fun
 			Control  float64 `json:"control_packets"`
 		} `json:"sent"`
 	}
-	if err := d.Ask(ctx, &sessions, "session", "list"); err != nil || len(sessions) == 0 {
-		return nil, fmt.Errorf("session list: %d sessions: %w", len(sessions), err)
+	if err := d.Ask(ctx, &sessions, "session", "list"); err != nil {
+		return 0, err
+	}
+	if len(sessions) != 1 {
+		return 0, fmt.Errorf("session list: %d sessions, want one", len(sessions))
 	}
 	sent := sessions[0].Sent
-	m.Packets = (sent.Source + sent.Parity + sent.Manifest + sent.Control) / float64((o.size+1407)/1408)
-	d.Kill()
-	cpu, peak := spent(d.Cmd())
-	m.SenderCPU, m.SenderMem = o.perGiB(cpu), peak
-	return files, nil
+	return sent.Source + sent.Parity + sent.Manifest + sent.Control, nil
 }
 
 // pumping is the ceiling.
@@ -154,49 +201,67 @@ func (p *pumping) run(ctx context.Context, c *testCase, m *measurement, started 
 		"-group", group.String(), "-server", netip.AddrPortFrom(server.Addr(), 7601).String(),
 		fmt.Sprintf("-hash=%v", p.hash),
 	}
+	if c.light {
+		common = append(common, "-sockets", fmt.Sprint(c.clients))
+	}
 	var files []string
 	var clients []*exec.Cmd
 	defer func() { stopAll(clients) }()
-	for i := range c.clients {
+	for i := range c.hosts() {
 		host := p.room.Client(i)
-		file := p.output(i, ".pump")
-		cmd := host.Command(ctx, self, append([]string{"pump-receive", "-interface", host.Interface(), "-file", file, "-size", fmt.Sprint(p.size)}, common...)...)
+		args := append([]string{"pump-receive", "-interface", host.Interface(), "-size", fmt.Sprint(p.size)}, common...)
+		if !c.light {
+			files = append(files, p.output(i, ".pump"))
+			args = append(args, "-file", files[i])
+		}
+		cmd := host.Command(ctx, self, args...)
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			return nil, err
 		}
-		clients, files = append(clients, cmd), append(files, file)
+		clients = append(clients, cmd)
 	}
 	// The kernel takes its time to report a membership, and what comes before nobody repairs.
-	for i := range c.clients {
+	for i := range c.hosts() {
 		if err := p.room.Client(i).WaitMember(ctx, group.Addr()); err != nil {
 			return nil, err
 		}
 	}
 	started()
-	send := server.Command(ctx, self, append([]string{"pump-send", "-interface", server.Interface(), "-file", p.file, "-receivers", fmt.Sprint(c.clients)}, common...)...)
+	if c.light {
+		common = append(common, "-rate", fmt.Sprint(int64(lightRate)))
+	}
+	send := server.Command(ctx, self, append([]string{"pump-send", "-interface", server.Interface(), "-file", p.file, "-receivers", fmt.Sprint(c.hosts())}, common...)...)
 	send.Stderr = os.Stderr
 	if err := send.Run(); err != nil {
 		return nil, fmt.Errorf("pump: %w", err)
 	}
-	if err := waitAll(clients); err != nil {
+	if err := waitAll(clients, m); err != nil {
 		return nil, err
 	}
 	m.finish()
 	cpu, peak := spent(send)
 	m.SenderCPU, m.SenderMem, m.Packets = p.perGiB(cpu), peak, 1
 	p.clients(m, clients)
+	if c.light {
+		m.ClientCPU /= float64(c.clients)
+	}
 	return files, nil
 }
 
-// waitAll waits for processes, which must end well.
-func waitAll(commands []*exec.Cmd) error {
-	var errs []error
-	for _, cmd := range commands {
-		if err := cmd.Wait(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err))
-		}
+// waitAll waits for the processes of clients, which must end well.
+func waitAll(commands []*exec.Cmd, m *measurement) error {
+	errs := make([]error, len(commands))
+	var waiting sync.WaitGroup
+	for i, cmd := range commands {
+		waiting.Go(func() {
+			if err := cmd.Wait(); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err)
+			}
+			m.end(i)
+		})
 	}
+	waiting.Wait()
 	return errors.Join(errs...)
 }
 

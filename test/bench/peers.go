@@ -70,7 +70,8 @@ type process struct {
 	name   string
 	cmd    *exec.Cmd
 	exited chan struct{}
-	err    error // once it exited
+	err    error     // once it exited
+	at     time.Time // when
 
 	mu   sync.Mutex
 	text bytes.Buffer // what it wrote, guarded by mu
@@ -99,7 +100,7 @@ func launch(ctx context.Context, host *lab.Host, name string, args ...string) (*
 		return nil, err
 	}
 	go func() {
-		p.err = cmd.Wait()
+		p.err, p.at = cmd.Wait(), time.Now()
 		close(p.exited)
 	}()
 	return p, nil

@@ -105,10 +105,11 @@ func (n *nginx) run(ctx context.Context, c *testCase, m *measurement, started fu
 		}
 		clients, files = append(clients, client), append(files, file)
 	}
-	for _, client := range clients {
+	for i, client := range clients {
 		if err := client.wait(ctx); err != nil {
 			return nil, err
 		}
+		m.ends[i] = client.at
 	}
 	m.finish()
 	// The master reaps its workers, and what they used counts as its own.

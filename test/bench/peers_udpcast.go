@@ -75,10 +75,10 @@ func (u *udpcast) run(ctx context.Context, c *testCase, m *measurement, started 
 			case !errors.Is(err, fs.ErrNotExist):
 				return false, err
 			}
-			if err != nil || info.Size() < u.size {
-				if err := receivers[i].alive(); err != nil {
-					return false, err
-				}
+			if err == nil && info.Size() == u.size {
+				m.end(i)
+			} else if err := receivers[i].alive(); err != nil {
+				return false, err
 			}
 		}
 		if sum != arrived {

@@ -62,12 +62,15 @@ func (u *uftp) run(ctx context.Context, c *testCase, m *measurement, started fun
 	}
 	defer sender.end(os.Kill)
 	// A receiver reports a file when the last byte of it is written; the two sides then go on talking.
-	pending := receivers
+	pending := len(receivers)
 	err = until(ctx, func() (bool, error) {
-		for len(pending) > 0 && strings.Contains(pending[0].wrote(), ";copied\n") {
-			pending = pending[1:]
+		for i, receiver := range receivers {
+			if m.ends[i].IsZero() && strings.Contains(receiver.wrote(), ";copied\n") {
+				m.end(i)
+				pending--
+			}
 		}
-		if len(pending) == 0 {
+		if pending == 0 {
 			return true, nil
 		}
 		return false, sender.alive()

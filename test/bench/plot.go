@@ -47,6 +47,7 @@ type look struct {
 var looks = []look{
 	{pumpName, "#8b949e", ""},
 	{wimcastName, "#1f83e0", "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z"},
+	{wimcastSetName, "#1f83e0", "M-4,-4h8v8h-8z"},
 	{wimcastClearName, "#4cb3c9", "M-4,-4h8v8h-8z"},
 	{uftpName, "#e0861a", "M0,-5L5,4H-5z"},
 	{udpcastName, "#cf5da3", "M0,-5L5,0L0,5L-5,0z"},
@@ -209,7 +210,7 @@ func (b *bench) lines(take func(*result) bool, x func(*result) float64, y func(m
 	for _, contender := range plotted {
 		s := series{contender: contender}
 		for _, r := range b.results {
-			if r.contender != contender || len(r.runs) == 0 || r.burst || r.one > 0 || r.rate > 0 || !take(r) {
+			if r.contender != contender || len(r.runs) == 0 || !take(r) {
 				continue
 			}
 			of := spreadOf(r.runs, y)
@@ -231,13 +232,13 @@ func (b *bench) lines(take func(*result) bool, x func(*result) float64, y func(m
 func (b *bench) plotGoodput() string {
 	f := figure{title: "Goodput at each of 8 clients (median, min–max)", xLabel: "packets lost at each client, %", yLabel: "MB/s"}
 	for _, mode := range modes(b.results) {
-		eight := func(r *result) bool { return r.mode == mode && r.clients == 8 }
+		eight := func(r *result) bool { return r.mode == mode && r.clients == 8 && r.plain() && r.size == 0 }
 		p := panel{title: modeName(mode)}
 		p.series, p.ticks = b.lines(eight, func(r *result) float64 { return r.loss }, goodput, 1e6)
 		if len(p.ticks) == 0 {
 			continue
 		}
-		if ceiling := find(b.results, &testCase{mode: mode, clients: 8}, pumpName, (*testCase).clean); ceiling != nil {
+		if ceiling := ceilingOf(b.results, &testCase{mode: mode, clients: 8}); ceiling != nil {
 			of := spreadOf(ceiling.runs, goodput)
 			level := series{contender: pumpName, level: true, points: []point{{0, spread{of.Median / 1e6, of.Min / 1e6, of.Max / 1e6}}}}
 			p.series = append(p.series, level)
@@ -256,8 +257,22 @@ func (b *bench) plotRoom() string {
 		title:  fmt.Sprintf("Time until the last client has %d MiB, NIC-like (median, min–max)", b.size>>20),
 		xLabel: "clients", yLabel: "seconds",
 	}
-	for _, loss := range []float64{0, 1, 5} {
-		take := func(r *result) bool { return r.mode == lab.NICLike && r.loss == loss }
+	return f.byLoss(b, []float64{0, 1, 5}, func(r *result) bool { return r.mode == lab.NICLike && r.plain() && r.size == 0 })
+}
+
+// plotFlat draws how long a room takes against its clients on a slow link, a panel for each loss; "" without results.
+func (b *bench) plotFlat() string {
+	f := figure{
+		title:  fmt.Sprintf("Time until the last client has %d MiB at %d Mbit/s (median, min–max)", flatSize>>20, int(flatRate/1e6)),
+		xLabel: "clients", yLabel: "seconds",
+	}
+	return f.byLoss(b, []float64{0, 1}, func(r *result) bool { return r.flat() })
+}
+
+// byLoss draws seconds by number of clients, a panel for each loss.
+func (f figure) byLoss(b *bench, losses []float64, accept func(*result) bool) string {
+	for _, loss := range losses {
+		take := func(r *result) bool { return r.loss == loss && accept(r) }
 		p := panel{title: fmt.Sprintf("%g %% lost", loss)}
 		p.series, p.ticks = b.lines(take, func(r *result) float64 { return float64(r.clients) }, seconds, 1)
 		if len(p.ticks) > 0 {

@@ -49,6 +49,24 @@ func clientMem(m measurement) float64 { return float64(m.ClientMem) }
 func packets(m measurement) float64   { return m.Packets }
 func wire(m measurement) float64      { return m.Wire }
 
+// lateSent is what was sent for each packet of the image and of what a late joiner missed.
+func lateSent(m measurement) float64 { return m.Packets / (1 + m.Missed) }
+
+// others is when all clients but the last one were done, theOne when that was; 0 where nobody noted it.
+func others(m measurement) float64 {
+	if len(m.Each) < 2 {
+		return 0
+	}
+	return slices.Max(m.Each[:len(m.Each)-1])
+}
+
+func theOne(m measurement) float64 {
+	if len(m.Each) < 2 {
+		return 0
+	}
+	return m.Each[len(m.Each)-1]
+}
+
 // find returns a contender's result in the same mode and with as many clients as a case, in the network
 // that like accepts; nil when no run of it succeeded.
 func find(results []*result, c *testCase, contender string, like func(*testCase) bool) *result {
@@ -60,16 +78,36 @@ func find(results []*result, c *testCase, contender string, like func(*testCase)
 	return nil
 }
 
+// ceilingOf finds the ceiling that a case is held against: its own, or that without loss and faults. nil where a
+// limited cable is the ceiling.
+func ceilingOf(results []*result, c *testCase) *result {
+	if c.light {
+		return find(results, c, pumpName, c.same)
+	}
+	if c.rate > 0 {
+		return nil
+	}
+	return find(results, c, pumpName, c.cleanOfSize)
+}
+
+// cleanOfSize accepts the clean case with c's image.
+func (c *testCase) cleanOfSize(other *testCase) bool { return other.clean() && other.size == c.size }
+
 // same accepts the network of c and no other.
 func (c *testCase) same(other *testCase) bool { return c.network() == other.network() }
 
 // over returns how a figure of r's median stands to that of other's; false where there is nothing to compare.
 func (r *result) over(other *result, figure func(measurement) float64) (float64, bool) {
+	return r.overOther(figure, other, figure)
+}
+
+// overOther compares r's figure with another figure of other.
+func (r *result) overOther(figure func(measurement) float64, other *result, with func(measurement) float64) (float64, bool) {
 	if other == nil || len(r.runs) == 0 || len(other.runs) == 0 {
 		return 0, false
 	}
-	ratio := spreadOf(r.runs, figure).Median / spreadOf(other.runs, figure).Median
-	return ratio, !math.IsNaN(ratio) && !math.IsInf(ratio, 0)
+	ratio := spreadOf(r.runs, figure).Median / spreadOf(other.runs, with).Median
+	return ratio, ratio > 0 && !math.IsInf(ratio, 0)
 }
 
 // ratios are by mode, number of clients and network.
@@ -86,9 +124,15 @@ func (t ratios) set(c *testCase, value float64) {
 	t[mode][clients][c.key()] = math.Round(value*1000) / 1000
 }
 
+// get returns a case's ratio.
+func (t ratios) get(c *testCase) (float64, bool) {
+	value, ok := t[modeName(c.mode)][strconv.Itoa(c.clients)][c.key()]
+	return value, ok
+}
+
 // cell returns a ratio as tables have it, empty where there is none.
 func (t ratios) cell(c *testCase, digits int) string {
-	value, ok := t[modeName(c.mode)][strconv.Itoa(c.clients)][c.key()]
+	value, ok := t.get(c)
 	if !ok {
 		return ""
 	}
@@ -97,7 +141,7 @@ func (t ratios) cell(c *testCase, digits int) string {
 
 // key is a network's name in JSON: the percentage of loss where there is nothing else to say.
 func (c *testCase) key() string {
-	if c.burst || c.one > 0 || c.rate > 0 {
+	if !c.plain() || c.size == largeSize {
 		return c.network()
 	}
 	return strconv.FormatFloat(c.loss, 'g', -1, 64)
@@ -116,45 +160,123 @@ type compared struct {
 
 	Packets ratios `json:"packets_over_source"`
 	Ideal   ratios `json:"packets_over_source_ideal"` // what no repair of single blocks can do without
-	Room    ratios `json:"room_time_over_link"`       // of what the limited cable needs for image, headers and ideal repair
+	// Of what a limited cable needs for image, headers and ideal repair, all of that as wimcast sends it.
+	Room      ratios `json:"room_time_over_link"` // the rate found by itself
+	RoomSet   ratios `json:"room_time_over_link_ceiling_set"`
+	RoomNginx ratios `json:"room_time_over_link_nginx"`
+
+	// Of one client that loses more than the others: when those were done, and it, by the clean case's time.
+	MixedOthers ratios `json:"others_time_over_clean"`
+	MixedOne    ratios `json:"lossy_time_over_clean"`
+
+	Late ratios `json:"packets_over_image_and_missed"` // of a late joiner
+
+	// Of the time with one client on the same cable.
+	Flat        ratios `json:"room_time_over_one_client"`
+	FlatUFTP    ratios `json:"room_time_over_one_client_uftp"`
+	FlatUDPCast ratios `json:"room_time_over_one_client_udpcast"`
 }
 
-// compareResults makes the ratios.
+func newCompared() compared {
+	var c compared
+	for _, of := range []*ratios{
+		&c.GoodputCeiling, &c.SenderCeiling, &c.ClientCeiling, &c.GoodputUFTP, &c.GoodputUDPCast, &c.GoodputNginx, &c.Packets, &c.Ideal,
+		&c.Room, &c.RoomSet, &c.RoomNginx, &c.MixedOthers, &c.MixedOne, &c.Late, &c.Flat, &c.FlatUFTP, &c.FlatUDPCast,
+	} {
+		*of = ratios{}
+	}
+	return c
+}
+
+// compareResults makes the ratios. size is of the image where a case doesn't say.
 func compareResults(results []*result, size int64) compared {
-	c := compared{ratios{}, ratios{}, ratios{}, ratios{}, ratios{}, ratios{}, ratios{}, ratios{}, ratios{}}
+	c := newCompared()
 	for _, r := range results {
-		if r.contender != wimcastName || len(r.runs) == 0 {
+		if len(r.runs) == 0 {
 			continue
 		}
-		put := func(to ratios, other *result, figure func(measurement) float64) {
-			if ratio, ok := r.over(other, figure); ok {
-				to.set(&r.testCase, ratio)
-			}
-		}
-		if r.rate == 0 {
-			ceiling := find(results, &r.testCase, pumpName, (*testCase).clean)
-			put(c.GoodputCeiling, ceiling, goodput)
-			put(c.SenderCeiling, ceiling, senderCPU)
-			put(c.ClientCeiling, ceiling, clientCPU)
-		}
-		put(c.GoodputUFTP, find(results, &r.testCase, uftpName, r.same), goodput)
-		put(c.GoodputUDPCast, find(results, &r.testCase, udpcastName, r.same), goodput)
-		put(c.GoodputNginx, find(results, &r.testCase, nginxName, r.same), goodput)
-		c.Packets.set(&r.testCase, spreadOf(r.runs, packets).Median)
-		if !r.burst && r.one == 0 {
-			ideal := idealPackets(r.clients, r.loss/100)
-			c.Ideal.set(&r.testCase, ideal)
-			if r.rate > 0 {
-				c.Room.set(&r.testCase, spreadOf(r.runs, seconds).Median/(ideal*linkSeconds(size, r.rate)))
-			}
+		switch r.contender {
+		case wimcastName:
+			c.compareOurs(results, r)
+			r.roomTime(c.Room, size)
+			r.flatTime(c.Flat, results)
+		case wimcastSetName:
+			r.roomTime(c.RoomSet, size)
+		case nginxName:
+			r.roomTime(c.RoomNginx, size)
+		case uftpName:
+			r.flatTime(c.FlatUFTP, results)
+		case udpcastName:
+			r.flatTime(c.FlatUDPCast, results)
 		}
 	}
 	return c
 }
 
-// What a packet of wimcast carries, and what it is on a cable.
+// compareOurs makes the ratios of one case of wimcast that others have a part in.
+func (c *compared) compareOurs(results []*result, r *result) {
+	put := func(to ratios, figure func(measurement) float64, other *result, with func(measurement) float64) {
+		if ratio, ok := r.overOther(figure, other, with); ok {
+			to.set(&r.testCase, ratio)
+		}
+	}
+	ceiling := ceilingOf(results, &r.testCase)
+	put(c.GoodputCeiling, goodput, ceiling, goodput)
+	put(c.SenderCeiling, senderCPU, ceiling, senderCPU)
+	put(c.ClientCeiling, clientCPU, ceiling, clientCPU)
+	put(c.GoodputUFTP, goodput, find(results, &r.testCase, uftpName, r.same), goodput)
+	put(c.GoodputUDPCast, goodput, find(results, &r.testCase, udpcastName, r.same), goodput)
+	put(c.GoodputNginx, goodput, find(results, &r.testCase, nginxName, r.same), goodput)
+	c.Packets.set(&r.testCase, spreadOf(r.runs, packets).Median)
+	if ideal, ok := r.ideal(); ok {
+		c.Ideal.set(&r.testCase, ideal)
+	}
+	if r.one > 0 {
+		clean := find(results, &r.testCase, wimcastName, r.cleanOfSize)
+		put(c.MixedOthers, others, clean, seconds)
+		put(c.MixedOne, theOne, clean, seconds)
+	}
+	if r.late {
+		c.Late.set(&r.testCase, spreadOf(r.runs, lateSent).Median)
+	}
+}
+
+// ideal returns what wimcast would send at least for each packet of the image; false where there is no formula.
+func (c *testCase) ideal() (float64, bool) {
+	if c.bursts || c.one > 0 || c.late {
+		return 0, false
+	}
+	return idealPackets(c.clients, c.loss/100), true
+}
+
+// roomTime compares the time on a limited cable with what the cable needs.
+func (r *result) roomTime(to ratios, size int64) {
+	ideal, ok := r.ideal()
+	if r.rate == 0 || !ok {
+		return
+	}
+	if r.size > 0 {
+		size = r.size
+	}
+	to.set(&r.testCase, spreadOf(r.runs, seconds).Median/(ideal*linkSeconds(size, r.rate)))
+}
+
+// flatTime compares the time of a point of the flat line with that of one client.
+func (r *result) flatTime(to ratios, results []*result) {
+	if !r.flat() {
+		return
+	}
+	alone := r.testCase
+	alone.clients = 1
+	if ratio, ok := r.over(find(results, &alone, r.contender, alone.same), seconds); ok {
+		to.set(&r.testCase, ratio)
+	}
+}
+
+// What a packet of wimcast carries, what it is as a datagram, and on a cable.
 const (
 	symbolBytes  = 1408
+	payloadBytes = 1448
 	frameBytes   = 1476 + 14
 	blockPackets = 128
 )

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -78,21 +79,24 @@ func (b *bench) writeJSON(to io.Writer) error {
 		Mode      string        `json:"mode"`
 		Clients   int           `json:"clients"`
 		Network   string        `json:"network"`
+		Size      int64         `json:"image_bytes,omitempty"` // where it isn't the run's
 		Contender string        `json:"contender"`
 		Goodput   *spread       `json:"goodput_bytes_per_second,omitempty"`
 		Runs      []measurement `json:"runs"`
 		Failures  []string      `json:"failures,omitempty"`
 	}
 	out := struct {
-		Machine machine `json:"machine"`
-		Size    int64   `json:"image_bytes"`
-		Runs    int     `json:"runs"`
-		Floor   float64 `json:"peak_bytes_floor"` // what is at or below it can't be told apart from it
+		Machine machine  `json:"machine"`
+		Size    int64    `json:"image_bytes"`
+		Runs    int      `json:"runs"`
+		Floor   float64  `json:"peak_bytes_floor"` // what is at or below it can't be told apart from it
+		Targets []target `json:"targets"`
 		compared
 		Results []row `json:"results"`
 	}{Machine: thisMachine(), Size: b.size, Runs: b.runs, Floor: ownPeak(), compared: compareResults(b.results, b.size)}
+	out.Targets = targetsOf(&out.compared)
 	for _, r := range b.results {
-		next := row{modeName(r.mode), r.clients, r.network(), r.contender, nil, r.runs, r.failures}
+		next := row{modeName(r.mode), r.clients, r.network(), r.size, r.contender, nil, r.runs, r.failures}
 		if len(r.runs) > 0 {
 			s := spreadOf(r.runs, goodput)
 			next.Goodput = &s
@@ -104,10 +108,34 @@ func (b *bench) writeJSON(to io.Writer) error {
 	return encoder.Encode(out)
 }
 
-// columns head a table.
-var columns = []string{
-	"contender", "MB/s at each client", "of the ceiling", "seconds", "with start", "CPU s/GiB: sender", "a client",
-	"peak MiB: sender", "a client", "packets / source", "wire / image", "failed",
+// columns head the table of a case. Where clients differ, their own times come in.
+func columns(c *testCase) []string {
+	columns := []string{
+		"contender", "MB/s at each client", "of the ceiling", "seconds", "with start", "CPU s/GiB: sender", "a client",
+		"peak MiB: sender", "a client", "packets / source", "wire / image", "failed",
+	}
+	if c.differ() {
+		columns = slices.Insert(columns, eachColumn, "seconds of each client")
+	}
+	return columns
+}
+
+// eachColumn is where the clients' own times stand.
+const eachColumn = 4
+
+// differ reports whether some clients of a case have it harder than others.
+func (c *testCase) differ() bool { return c.one > 0 || c.late }
+
+// each lists when each client was done, medians of the runs.
+func (r *result) each() string {
+	var all []string
+	for i := range r.clients {
+		if slices.ContainsFunc(r.runs, func(m measurement) bool { return i >= len(m.Each) }) {
+			return ""
+		}
+		all = append(all, fmt.Sprintf("%.2f", spreadOf(r.runs, func(m measurement) float64 { return m.Each[i] }).Median))
+	}
+	return strings.Join(all, " ")
 }
 
 // row is a line of a table, in the order of columns.
@@ -117,7 +145,7 @@ func (b *bench) row(r *result) []string {
 		failed = fmt.Sprintf("%d of %d", len(r.failures), len(r.failures)+len(r.runs))
 	}
 	if len(r.runs) == 0 {
-		row := make([]string, len(columns))
+		row := make([]string, len(columns(&r.testCase)))
 		row[0], row[len(row)-1] = r.contender, failed
 		return row
 	}
@@ -141,17 +169,21 @@ func (b *bench) row(r *result) []string {
 		return fmt.Sprintf("≤ %.0f", floor/(1<<20))
 	}
 	ofCeiling, sent := "", ""
-	if ratio, ok := r.over(find(b.results, &r.testCase, pumpName, (*testCase).clean), goodput); ok && r.rate == 0 {
+	if ratio, ok := r.over(ceilingOf(b.results, &r.testCase), goodput); ok {
 		ofCeiling = fmt.Sprintf("%.0f %%", 100*ratio)
 	}
 	if spreadOf(r.runs, packets).Median > 0 {
 		sent = middle(packets, 3)
 	}
-	return []string{
+	row := []string{
 		r.contender, show(goodput, 1e6, 1), ofCeiling, show(seconds, 1, 2), show(withStart, 1, 2),
 		middle(senderCPU, 2), middle(clientCPU, 2), peak(senderMem), peak(clientMem),
 		sent, middle(wire, 3), failed,
 	}
+	if r.differ() {
+		row = slices.Insert(row, eachColumn, r.each())
+	}
+	return row
 }
 
 // ownPeak returns the largest memory that this program had, bytes.
@@ -167,9 +199,16 @@ func (c *testCase) title() string {
 	if c.clients == 1 {
 		clients = "1 client"
 	}
+	if c.size > 0 {
+		clients += fmt.Sprintf(", image of %d MiB", c.size>>20)
+	}
 	switch {
-	case c.burst:
-		return clients + ", each loses 100 packets in a row, 1 % in all"
+	case c.bursts:
+		return fmt.Sprintf("%s, each loses %d packets in a row every %v", clients, burstLength, burstEvery)
+	case c.late:
+		return clients + ", one of them started when half was sent"
+	case c.light:
+		return clients + ", light ones, in one process"
 	case c.one > 0:
 		return fmt.Sprintf("%s, one of them loses %g %%", clients, c.one)
 	case c.rate > 0 && c.loss > 0:
@@ -195,9 +234,19 @@ func (b *bench) writeText(to io.Writer) error {
 			}
 			last = r.name()
 			fmt.Fprintf(to, "\n%s: %s\n", modeName(r.mode), r.title())
-			fmt.Fprintln(table, strings.Join(columns, "\t"))
+			fmt.Fprintln(table, strings.Join(columns(&r.testCase), "\t"))
 		}
 		fmt.Fprintln(table, strings.Join(b.row(r), "\t"))
+	}
+	compared := compareResults(b.results, b.size)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(to, "\nwhat it must reach:")
+	for _, t := range targetsOf(&compared) {
+		if t.Measured != nil {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%.3f\t%s\n", t.Case, t.What, t.limit(), *t.Measured, strings.Trim(t.verdict(), "*"))
+		}
 	}
 	return table.Flush()
 }
@@ -219,6 +268,7 @@ func (b *bench) writeMarkdown(file string) error {
 	for _, p := range []struct{ name, alt, svg string }{
 		{"goodput", "Goodput at each of 8 clients by contender and loss", b.plotGoodput()},
 		{"room", "Time until the last client is done, by number of clients", b.plotRoom()},
+		{"flat", "Time until the last client is done on a slow link, by number of clients", b.plotFlat()},
 	} {
 		if p.svg == "" {
 			continue
@@ -255,7 +305,9 @@ func (b *bench) markdownTables(to io.Writer) {
 	}
 	fmt.Fprintf(to, "Measured with wimcast %s on %s, %d cores, Linux %s, %s; %s. Image of %d MiB, median of %d runs (min–max)%s.\n",
 		m.Version, m.CPU, m.Cores, m.Kernel, strings.TrimPrefix(m.Go, "go"), strings.Join(m.Peers, ", "), b.size>>20, b.runs, kind)
-	b.markdownRatios(to)
+	compared := compareResults(b.results, b.size)
+	markdownTargets(to, targetsOf(&compared))
+	b.markdownRatios(to, &compared)
 	line := func(cells []string) { fmt.Fprintf(to, "| %s |\n", strings.Join(cells, " | ")) }
 	last := ""
 	for _, mode := range modes(b.results) {
@@ -267,17 +319,31 @@ func (b *bench) markdownTables(to io.Writer) {
 			if r.name() != last {
 				last = r.name()
 				fmt.Fprintf(to, "\n### %s: %s\n\n", modeName(mode), r.title())
-				line(columns)
-				fmt.Fprintln(to, "|---"+strings.Repeat("|---:", len(columns)-1)+"|")
+				heads := columns(&r.testCase)
+				line(heads)
+				fmt.Fprintln(to, "|---"+strings.Repeat("|---:", len(heads)-1)+"|")
 			}
 			line(b.row(r))
 		}
 	}
 }
 
+// markdownTargets writes what is asked for and how it stands.
+func markdownTargets(to io.Writer, targets []target) {
+	fmt.Fprintf(to, "\n## What it must reach\n\nRatios of medians of this run.\n\n")
+	fmt.Fprintln(to, "| what | case | asked for | measured | |")
+	fmt.Fprintln(to, "|---|---|---:|---:|---|")
+	for _, t := range targets {
+		measured := ""
+		if t.Measured != nil {
+			measured = fmt.Sprintf("%.3f", *t.Measured)
+		}
+		fmt.Fprintf(to, "| %s | %s | %s | %s | %s |\n", t.What, t.Case, t.limit(), measured, t.verdict())
+	}
+}
+
 // markdownRatios writes one line for each case of wimcast: how it stands to ceiling and peers.
-func (b *bench) markdownRatios(to io.Writer) {
-	c := compareResults(b.results, b.size)
+func (b *bench) markdownRatios(to io.Writer, c *compared) {
 	fmt.Fprintf(to, "\n## Wimcast, encrypted, beside the others\n\nRatios of medians. The ceiling is the one that hashes, with as many clients and without loss.\n\n")
 	fmt.Fprintln(to, "| | goodput / ceiling | / uftp | / udpcast | / nginx + curl | sender CPU / ceiling | client CPU / ceiling | packets / source | ideal | room time / link |")
 	fmt.Fprintln(to, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")

@@ -48,7 +48,7 @@ func made(c testCase, contender string, goodputs ...float64) *result {
 func TestCompare(t *testing.T) {
 	clean := testCase{mode: lab.NICLike, clients: 8}
 	lossy := testCase{mode: lab.NICLike, clients: 8, loss: 5}
-	bursts := testCase{mode: lab.NICLike, clients: 8, burst: true}
+	bursts := testCase{mode: lab.NICLike, clients: 8, bursts: true}
 	whole := testCase{mode: lab.FramesWhole, clients: 8}
 	limited := testCase{mode: lab.NICLike, clients: 8, rate: 200e6}
 	results := []*result{

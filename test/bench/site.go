@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,11 @@ import (
 type site struct {
 	*bench
 	room *lab.Room
+	// Of the case that was set last.
+	file string // the image
+	size int64  // its bytes
+	// cables is what each client's was set to.
+	cables []cableState
 }
 
 // patience bounds one run.
@@ -47,12 +53,25 @@ type measurement struct {
 	ClientMem int64   `json:"client_peak_bytes"`             // largest
 	Packets   float64 `json:"packets_over_source,omitempty"` // where the contender says
 	Wire      float64 `json:"wire_over_image"`               // bytes of frames on the server's wire
+	// Each is when each client was done, in seconds from the first data on the wire.
+	Each []float64 `json:"seconds_of_clients,omitempty"`
+	// Missed is what a late joiner missed, in packets for each that the image makes.
+	Missed float64 `json:"missed_over_source,omitempty"`
 
-	done time.Time // when the last client had it all, where that is before the contender's end
+	done time.Time   // when the last client had it all, where that is before the contender's end
+	ends []time.Time // when each client did
+	wire *wireWatch
 }
 
 // finish notes that the last client has it all.
 func (m *measurement) finish() { m.done = time.Now() }
+
+// end notes that a client has it all, the first time. Calls for different clients may come from different goroutines.
+func (m *measurement) end(client int) {
+	if m.ends[client].IsZero() {
+		m.ends[client] = time.Now()
+	}
+}
 
 // contender is a way to send a file.
 type contender interface {
@@ -63,17 +82,52 @@ type contender interface {
 	run(ctx context.Context, c *testCase, m *measurement, started func()) (files []string, err error)
 }
 
-// set makes the network what a case wants.
+// cableState is what a client's cable does to packets.
+type cableState struct {
+	loss   float64       // percent
+	bursts time.Duration // in place of it: how long after the first data the first one comes; 0 for none
+}
+
+// What bursts are.
+const (
+	burstLength = 100 // packets
+	burstEvery  = 2 * time.Second
+	burstFirst  = 100 * time.Millisecond // of the first client
+)
+
+// want returns what a case wants of a client's cable. Bursts come at another moment to each client.
+func (c *testCase) want(client int) cableState {
+	switch {
+	case c.bursts:
+		return cableState{bursts: burstFirst + burstEvery*time.Duration(client)/time.Duration(c.clients)}
+	case c.one > 0 && client == c.clients-1:
+		return cableState{loss: c.one}
+	}
+	return cableState{loss: c.loss}
+}
+
+// set makes image and network what a case wants. Cables that it doesn't use stay as they are.
 func (s *site) set(ctx context.Context, c *testCase) error {
+	size := c.size
+	if size == 0 {
+		size = s.bench.size
+	}
+	file, err := s.image(size, c.hosts())
+	if err != nil {
+		return err
+	}
+	s.file, s.size = file, size
 	var errs []error
-	for i, host := range s.room.Clients() {
-		switch {
-		case c.burst:
-			errs = append(errs, host.SetBurstLoss(ctx, 1, 100))
-		case c.one > 0 && i == c.clients-1:
-			errs = append(errs, host.SetLoss(ctx, c.one))
-		default:
-			errs = append(errs, host.SetLoss(ctx, c.loss))
+	for i, host := range s.room.Clients()[:c.hosts()] {
+		want := c.want(i)
+		if s.cables[i] == want {
+			continue
+		}
+		s.cables[i] = want
+		if want.bursts > 0 {
+			errs = append(errs, host.SetBursts(ctx, burstLength, burstEvery, want.bursts))
+		} else {
+			errs = append(errs, host.SetLoss(ctx, want.loss))
 		}
 	}
 	errs = append(errs, s.room.Server().SetRate(ctx, c.rate, 10*time.Millisecond))
@@ -95,7 +149,7 @@ func leaveFast(ctx context.Context, room *lab.Room) error {
 func (s *site) measure(ctx context.Context, c *testCase, contender contender) (measurement, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not done after %v", patience))
 	defer cancel()
-	var m measurement
+	m := measurement{ends: make([]time.Time, c.clients)}
 	// The clients of the run before would go on receiving this one.
 	if err := s.room.WaitLeft(ctx); err != nil {
 		return m, err
@@ -105,6 +159,7 @@ func (s *site) measure(ctx context.Context, c *testCase, contender contender) (m
 		return m, err
 	}
 	defer wire.close()
+	m.wire = wire
 	var began time.Time
 	files, err := contender.run(ctx, c, &m, func() { began = time.Now(); wire.start() })
 	if err != nil {
@@ -120,6 +175,11 @@ func (s *site) measure(ctx context.Context, c *testCase, contender contender) (m
 	}
 	m.All, m.Seconds = done.Sub(began).Seconds(), done.Sub(first).Seconds()
 	m.Goodput, m.Wire = float64(s.size)/m.Seconds, float64(carried)/float64(s.size)
+	if !slices.ContainsFunc(m.ends, time.Time.IsZero) {
+		for _, end := range m.ends {
+			m.Each = append(m.Each, end.Sub(first).Seconds())
+		}
+	}
 	for _, file := range files {
 		if err := s.compare(file); err != nil {
 			return m, err
@@ -143,6 +203,23 @@ func (s *site) compare(file string) error {
 // perGiB turns the CPU time of a process into seconds per GiB of the image.
 func (s *site) perGiB(d time.Duration) float64 {
 	return d.Seconds() * (1 << 30) / float64(s.size)
+}
+
+// spentSoFar returns the CPU time that a running process used.
+func spentSoFar(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name stands in parentheses and may have any character in it. Fields 14 and 15 are in
+	// hundredths of a second, whatever the kernel's own clock (USER_HZ).
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("read CPU time of process %d: unknown format", pid)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
 }
 
 // spent returns what an ended process used.
@@ -229,6 +306,11 @@ func (w *wireWatch) stop() (first time.Time, carried uint64) {
 	close(w.stopped)
 	w.running.Wait()
 	return w.first, w.sent() - w.base
+}
+
+// carried waits until the wire has carried so many bytes since the start.
+func (w *wireWatch) carried(ctx context.Context, bytes uint64) error {
+	return until(ctx, func() (bool, error) { return w.sent()-w.base >= bytes, nil })
 }
 
 // writeImage writes a file of noise that is a WIM as far as its tables say.

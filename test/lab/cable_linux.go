@@ -117,7 +117,7 @@ type Stats struct {
 	TxPackets, TxBytes uint64 // sent by the host
 	RxPackets, RxBytes uint64 // that reached the host
 
-	Lost       uint64 // packets to the host that SetLoss or SetBurstLoss took
+	Lost       uint64 // packets to the host that SetLoss or SetBursts took
 	LostUplink uint64 // packets from the host that SetUplinkLoss took
 	QueueDrops uint64 // packets that found a limited cable's queue full, both ways
 	Pruned     uint64 // IGMP messages that SetPruned kept from the switch

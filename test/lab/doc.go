@@ -13,10 +13,10 @@
 //
 // # What it can do to a host
 //
-// Lose packets on its cable ([Host.SetLoss], [Host.SetUplinkLoss]), limit the
-// cable's speed with a queue of known length ([Host.SetRate]), make the switch
-// deaf to its IGMP so that no group reaches it ([Host.SetPruned]), swallow
-// everything ([Host.SetBlackhole]), pull the plug ([Host.SetLink]). Programs
+// Lose packets on its cable ([Host.SetLoss], [Host.SetBursts],
+// [Host.SetUplinkLoss]), limit the cable's speed with a queue of known length
+// ([Host.SetRate]), make the switch deaf to its IGMP so that no group reaches it
+// ([Host.SetPruned]), swallow everything ([Host.SetBlackhole]), pull the plug ([Host.SetLink]). Programs
 // run on a host with [Host.Command], Go code with [Host.Do]; [Host.Stats]
 // counts frames and drops.
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 )
 
 // faults is what is wrong with a host's cable and port.
@@ -15,49 +16,70 @@ type faults struct {
 	blackhole bool
 }
 
-// loss is a share of packets in parts per million. With burst above 1 that
-// many consecutive packets go at a time.
-type loss struct{ ppm, burst int }
+// loss is a share of packets in parts per million, or bursts.
+type loss struct {
+	ppm    int
+	bursts bursts
+}
 
-func newLoss(percent float64, burst int) (loss, error) {
+// bursts are runs of consecutive packets that are lost; none without a length.
+type bursts struct {
+	length       int
+	every, first time.Duration
+}
+
+func (l loss) any() bool { return l.ppm > 0 || l.bursts.length > 0 }
+
+func newLoss(percent float64) (loss, error) {
 	if math.IsNaN(percent) || percent < 0 || percent > 100 {
 		return loss{}, fmt.Errorf("loss of %v %%: want 0 to 100", percent)
 	}
-	if burst < 1 || burst > 1000 {
-		return loss{}, fmt.Errorf("bursts of %d packets: want 1 to 1000", burst)
-	}
-	return loss{ppm: int(math.Round(percent * 1e4)), burst: burst}, nil
+	return loss{ppm: int(math.Round(percent * 1e4))}, nil
 }
 
 // match returns the nftables expression that is true for a lost packet.
-func (l loss) match() string {
-	if l.burst > 1 {
-		return fmt.Sprintf("numgen inc mod %d < %d", l.burst*1_000_000/l.ppm, l.burst)
-	}
-	return fmt.Sprintf("numgen random mod 1000000 < %d", l.ppm)
-}
+func (l loss) match() string { return fmt.Sprintf("numgen random mod 1000000 < %d", l.ppm) }
 
 // SetLoss loses percent of the IPv4 packets on their way to the host, each by
 // its own throw; 0 ends it. ARP and IGMP are spared, so that the room stays a
 // room.
 func (h *Host) SetLoss(ctx context.Context, percent float64) error {
-	return h.SetBurstLoss(ctx, percent, 1)
-}
-
-// SetBurstLoss loses percent of the packets to the host in runs of length
-// consecutive ones, at even distances.
-func (h *Host) SetBurstLoss(ctx context.Context, percent float64, length int) error {
-	l, err := newLoss(percent, length)
+	l, err := newLoss(percent)
 	if err != nil {
 		return fmt.Errorf("set loss: %s: %w", h.name, err)
 	}
 	return h.change(ctx, "set loss", func(f *faults) { f.loss = l })
 }
 
+const (
+	// burstPacket is the least length of a packet that bursts take, bytes of IP: what
+	// carries data. A burst at the first words of a conversation would take all of them.
+	burstPacket = 1000
+	// burstWithin is how long a burst may take.
+	burstWithin = 100 * time.Millisecond
+	// burstIdle is the silence after which a new stream of packets begins.
+	burstIdle = time.Second
+	// burstFirst is the least pause before the first: to the kernel less than a tick is for ever.
+	burstFirst = 10 * time.Millisecond
+)
+
+// SetBursts loses length consecutive packets on their way to the host at a time, in place of
+// SetLoss: the first burst begins first after a stream of packets began, the others
+// every so often after the one before. Streams have at most a second of
+// silence in them. A burst ends after a tenth of a second, however few packets came.
+// Packets of less than 1,000 bytes are spared and don't count. A length of 0 ends it.
+func (h *Host) SetBursts(ctx context.Context, length int, every, first time.Duration) error {
+	b := bursts{length, every, first}
+	if length < 0 || length > 1000 || length > 0 && (every < 10*burstWithin || every > time.Minute || first < burstFirst || first > time.Minute) {
+		return fmt.Errorf("set bursts: %s: %d packets every %v, the first after %v: want up to 1000, every 1s to 1m, the first after 10ms at least", h.name, length, every, first)
+	}
+	return h.change(ctx, "set bursts", func(f *faults) { f.loss = loss{bursts: b} })
+}
+
 // SetUplinkLoss loses percent of the IPv4 packets that the host sends; 0 ends
 // it. ARP and IGMP are spared.
 func (h *Host) SetUplinkLoss(ctx context.Context, percent float64) error {
-	l, err := newLoss(percent, 1)
+	l, err := newLoss(percent)
 	if err != nil {
 		return fmt.Errorf("set uplink loss: %s: %w", h.name, err)
 	}
@@ -132,7 +154,7 @@ func (h *Host) cutAtHost() bool {
 // A port without TCP segmentation is also what makes veth offer its frames to
 // the host's GRO.
 func (h *Host) setOffloads(ctx context.Context) error {
-	cutAtPort := h.room.config.Frames == NICLike || h.faults.loss.ppm > 0
+	cutAtPort := h.room.config.Frames == NICLike || h.faults.loss.any()
 	join := onOff(h.room.config.Frames == NICLike)
 	if _, err := h.ns.run(ctx, "", "ethtool", "-K", hostLink, "tx-udp-segmentation", onOff(!h.cutAtHost()),
 		"tso", onOff(!h.cutAtHost()), "gro", join); err != nil {
@@ -174,10 +196,14 @@ func (h *Host) setRules(ctx context.Context) error {
 		up = append(up, "ip protocol igmp accept",
 			fmt.Sprintf("meta protocol ip %s counter name %s_%s drop", f.uplink.match(), counterUplink, h.port))
 	}
-	if f.loss.ppm > 0 {
+	sets := ""
+	if f.loss.any() {
 		rules := []string{
 			"ip protocol igmp accept",
 			fmt.Sprintf("meta protocol ip %s counter name %s_%s drop", f.loss.match(), counterLost, h.port),
+		}
+		if f.loss.bursts.length > 0 {
+			sets, rules = h.burstSets(), h.burstRules()
 		}
 		if h.room.config.Frames == NICLike {
 			down = append(down, rules...)
@@ -185,7 +211,7 @@ func (h *Host) setRules(ctx context.Context) error {
 			host = rules
 		}
 	}
-	script := h.counters(counterUplink, counterPruned, counterSwallowed, counterLost) +
+	script := h.counters(counterUplink, counterPruned, counterSwallowed, counterLost) + sets +
 		chain("up_"+h.port, "ingress", h.port, up) + chain("down_"+h.port, "egress", h.port, down)
 	if _, err := h.room.bridge.run(ctx, script, "nft", "-f", "-"); err != nil {
 		return err
@@ -193,7 +219,7 @@ func (h *Host) setRules(ctx context.Context) error {
 	if h.room.config.Frames == NICLike {
 		return nil
 	}
-	_, err := h.ns.run(ctx, h.counters(counterLost)+chain("down_"+h.port, "ingress", hostLink, host), "nft", "-f", "-")
+	_, err := h.ns.run(ctx, h.counters(counterLost)+sets+chain("down_"+h.port, "ingress", hostLink, host), "nft", "-f", "-")
 	return err
 }
 
@@ -205,6 +231,49 @@ func (h *Host) counters(names ...string) string {
 		fmt.Fprintf(&b, "add counter netdev room %s_%s\n", name, h.port)
 	}
 	return b.String()
+}
+
+// The sets of a host's bursts have one element for a while: stream while packets come, pause
+// from one burst's beginning to the next's, burst while one may last, bucket with what it may still take.
+const (
+	setStream = "stream"
+	setPause  = "pause"
+	setBurst  = "burst"
+	setBucket = "bucket"
+)
+
+// burstSets declares the sets; those that are there are emptied.
+func (h *Host) burstSets() string {
+	var b strings.Builder
+	for _, name := range []string{setStream, setPause, setBurst, setBucket} {
+		// The size has room for elements that have timed out and weren't swept yet.
+		fmt.Fprintf(&b, "add set netdev room %[1]s_%[2]s { type ether_type; size 64; flags dynamic,timeout; }\nflush set netdev room %[1]s_%[2]s\n", name, h.port)
+	}
+	return b.String()
+}
+
+// burstRules keeps bursts by the kernel's clock. The key of all sets is one that all packets share.
+func (h *Host) burstRules() []string {
+	const key = "meta protocol"
+	set := func(name string) string { return "@" + name + "_" + h.port }
+	add := func(name string, timeout time.Duration, limit string) string {
+		return fmt.Sprintf("%s { %s timeout %dms %s }", set(name), key, timeout.Milliseconds(), limit)
+	}
+	b := h.faults.loss.bursts
+	return []string{
+		key + " != ip accept",
+		"ip protocol igmp accept",
+		fmt.Sprintf("meta length < %d accept", burstPacket),
+		// A new stream: its first pause.
+		key + " != " + set(setStream) + " add " + add(setPause, b.first, ""),
+		"update " + add(setStream, burstIdle, ""),
+		// The pause is over: a burst, and the next pause.
+		key + " != " + set(setPause) + " add " + add(setBurst, burstWithin, ""),
+		"add " + add(setPause, b.every, ""),
+		// While it lasts it takes so many packets and no more: a day is longer than any test.
+		fmt.Sprintf("%s %s add %s counter name %s_%s drop", key, set(setBurst),
+			add(setBucket, 2*burstWithin, fmt.Sprintf("limit rate 1/day burst %d packets", b.length)), counterLost, h.port),
+	}
 }
 
 // chain is the script that replaces a chain, or removes it without rules.

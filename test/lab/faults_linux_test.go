@@ -11,20 +11,30 @@ import (
 	"wimcast/test/lab"
 )
 
-func TestBurstLoss(t *testing.T) {
-	room := newRoom(t, lab.Config{Clients: 1})
-	pc := room.Client(0)
-	const packets, length = 10_000, 20
-	must(t, pc.SetBurstLoss(t.Context(), 4, length))
-	r := listen(t, pc, true)
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
-	cast(t, room.Server(), group, packets)
-	got, lost := r.result(t, pc), stats(t, pc).Lost
-	if lost < 380 || lost > 420 || got.packets+int(lost) != packets {
-		t.Errorf("%d received, %d lost, want 400 of %d lost", got.packets, lost, packets)
-	}
-	if got.longestGap != length {
-		t.Errorf("longest gap is %d packets, want %d", got.longestGap, length)
+func TestBursts(t *testing.T) {
+	for _, frames := range []lab.Frames{lab.NICLike, lab.FramesWhole} {
+		room := newRoom(t, lab.Config{Clients: 1, Frames: frames})
+		pc := room.Client(0)
+		const packets, length = 40_000, 20
+		must(t, pc.SetBursts(t.Context(), length, time.Minute, 10*time.Millisecond))
+		r := listen(t, pc, true)
+		must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+		cast(t, room.Server(), group, packets)
+		got, lost := r.result(t, pc), stats(t, pc).Lost
+		if lost != length || got.packets+int(lost) != packets || got.longestGap != length {
+			t.Errorf("frames %d: %d received, %d lost, %d in a row, want one burst of %d of %d", frames, got.packets, lost, got.longestGap, length, packets)
+		}
+		// The next one comes in its time, and no packet after the end.
+		must(t, pc.SetBursts(t.Context(), length, time.Second, 10*time.Millisecond))
+		for ctx := within(t, 10*time.Second); stats(t, pc).Lost < 3*length; must(t, ctx.Err()) {
+			cast(t, room.Server(), group, 1000)
+		}
+		must(t, pc.SetBursts(t.Context(), 0, 0, 0))
+		before := stats(t, pc).Lost
+		cast(t, room.Server(), group, packets)
+		if now := stats(t, pc).Lost; now != before || now%length != 0 {
+			t.Errorf("frames %d: %d packets lost, %d after the bursts were ended", frames, now, now-before)
+		}
 	}
 }
 
@@ -245,7 +255,9 @@ func TestRefusedSettings(t *testing.T) {
 		"loss below 0":        pc.SetLoss(ctx, -1),
 		"loss above 100":      pc.SetLoss(ctx, 100.5),
 		"loss that is no one": pc.SetUplinkLoss(ctx, math.NaN()),
-		"bursts of nothing":   pc.SetBurstLoss(ctx, 5, 0),
+		"bursts all the time": pc.SetBursts(ctx, 100, time.Millisecond, time.Millisecond),
+		"endless bursts":      pc.SetBursts(ctx, 1001, 2*time.Second, time.Second),
+		"bursts at once":      pc.SetBursts(ctx, 100, 2*time.Second, 0),
 		"negative rate":       pc.SetRate(ctx, -1, time.Second),
 		"rate without queue":  pc.SetRate(ctx, 1_000_000, 0),
 	} {

@@ -4,14 +4,16 @@
 // wimcast sends one (same reads, same symbols, sealed, UDP_SEGMENT) and receives as wimcast receives
 // (UDP_GRO, opened, put together to blocks, hashed, written), and does nothing else: no membership, no
 // repair, no rate. What keeps it free of loss is a window: receivers tell how many packets they
-// opened, and the sender is never further ahead of the slowest than the window. A packet that
+// opened, and the sender is never further ahead of the slowest than the window; with a rate, it is paced besides. A packet that
 // is lost all the same ends the run.
+//
+// A receiver may have many sockets, each of which hears, opens and hashes everything and keeps nothing: the
+// ceiling of a large room.
 package pump
 
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -45,11 +47,13 @@ const (
 type Config struct {
 	Interface string
 	Group     netip.AddrPort
-	File      string // to send, or to write
+	File      string // to send, or to write; a receiver without one keeps nothing
 	Size      int64  // of the file, in bytes; receivers only
-	Receivers int    // how many to wait for; the sender only
+	Receivers int    // how many processes to wait for; the sender only
+	Sockets   int    // of a receiver; more than one only without a file
 	Server    netip.AddrPort
-	Hash      bool // receivers hash each block
+	Hash      bool  // receivers hash each block
+	Rate      int64 // bits/s, UDP payload counted, paced as wimcast paces; 0: as fast as it goes; the sender only
 }
 
 // keys returns the keys of every run: both ends are the bench's own.
@@ -93,8 +97,20 @@ func Send(c Config) error {
 	size, k := info.Size(), keys()
 	block, arena := make([]byte, crypto.BlockSize+symbol), make([]byte, segments*packet)
 	number := uint64(1)
-	run := arena[:0]
+	run, most := arena[:0], segments*packet
+	var pacer *multicast.Pacer
+	if c.Rate > 0 {
+		pacer = multicast.NewPacer(float64(c.Rate)/8, packet, 0)
+		most = min(most, pacer.Burst()/packet*packet)
+	}
 	flush := func() error {
+		for pacer != nil {
+			wait := pacer.Take(time.Now(), len(run))
+			if wait == 0 {
+				break
+			}
+			time.Sleep(wait)
+		}
 		if err := sender.Send(run, packet); err != nil {
 			return err
 		}
@@ -117,7 +133,7 @@ func Send(c Config) error {
 			copy(p[wire.HeaderLen+wire.SymbolHeaderLen:], block[i*symbol:][:symbol])
 			run = run[:len(run)+len(k.Seal(p, wire.HeaderLen, number))]
 			number++
-			if len(run) == len(arena) {
+			if len(run) >= most {
 				if err := flush(); err != nil {
 					return err
 				}
@@ -187,156 +203,4 @@ func (a *acks) wait(n uint64, patience time.Duration) error {
 			return errors.New("pump: a packet got lost, or a receiver is missing")
 		}
 	}
-}
-
-// Receive receives one file and returns when it is written.
-func Receive(c Config) error {
-	f, err := os.OpenFile(c.File, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	if err := f.Truncate(c.Size); err != nil {
-		return err
-	}
-	ifc, err := multicast.FindInterface(c.Interface, c.Group.Addr())
-	if err != nil {
-		return err
-	}
-	receiver, err := multicast.NewReceiver(multicast.ReceiverConfig{Interface: ifc, Group: c.Group, Source: c.Server.Addr()})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = receiver.Close() }()
-	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(c.Server))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	r := &receiving{c: c, f: f, conn: conn, keys: keys(), receiver: receiver, full: make(chan filled, 8), free: make(chan []byte, 10), ended: make(chan error, 1)}
-	for range cap(r.free) {
-		r.free <- make([]byte, crypto.BlockSize+symbol)
-	}
-	go r.prove()
-	return r.run()
-}
-
-// receiving is one receiver: run opens packets and puts blocks together, prove hashes and writes them.
-type receiving struct {
-	c        Config
-	f        *os.File
-	conn     *net.UDPConn
-	keys     *crypto.Keys
-	receiver *multicast.Receiver
-	full     chan filled
-	free     chan []byte
-	ended    chan error
-
-	opened, told uint64
-	block        int
-	have         int
-	buf          []byte
-}
-
-type filled struct {
-	block int
-	data  []byte
-}
-
-func (r *receiving) tell() {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], r.opened)
-	_, _ = r.conn.Write(b[:])
-	r.told = r.opened
-}
-
-func (r *receiving) run() error {
-	hello := make(chan struct{})
-	go func() { // until the first packet comes
-		tick := time.NewTicker(helloEvery)
-		defer tick.Stop()
-		for {
-			var b [8]byte
-			_, _ = r.conn.Write(b[:])
-			select {
-			case <-hello:
-				return
-			case <-tick.C:
-			}
-		}
-	}()
-	runs := make([]multicast.Run, 32)
-	r.buf = <-r.free
-	for r.block < crypto.BlockCount(r.c.Size) {
-		n, err := r.receiver.Receive(runs)
-		if err != nil {
-			return err
-		}
-		if r.opened == 0 {
-			close(hello)
-		}
-		for _, run := range runs[:n] {
-			for data := run.Data; len(data) > 0; {
-				length := min(run.Segment, len(data))
-				if err := r.open(data[:length]); err != nil {
-					return err
-				}
-				data = data[length:]
-			}
-		}
-		if r.opened-r.told >= acknowledge {
-			r.tell()
-		}
-	}
-	r.tell()
-	close(r.full)
-	return <-r.ended
-}
-
-// open takes one packet.
-func (r *receiving) open(p []byte) error {
-	header, err := wire.ParseHeader(p)
-	if err != nil {
-		return err
-	}
-	payload, err := r.keys.Open(p, wire.HeaderLen, header.Number)
-	if err != nil {
-		return err
-	}
-	s, err := wire.ParseSymbol(payload)
-	if err != nil {
-		return err
-	}
-	r.opened++
-	if int(s.Block) != r.block || header.Number != r.opened {
-		return fmt.Errorf("pump: packet %d came in place of %d: something was lost", header.Number, r.opened)
-	}
-	copy(r.buf[int(s.Index)*symbol:], s.Data)
-	if r.have++; r.have == symbolsOf(r.c.Size, r.block) {
-		r.full <- filled{r.block, r.buf}
-		r.buf = <-r.free
-		r.have = 0
-		r.block++
-	}
-	return nil
-}
-
-// prove hashes and writes blocks.
-func (r *receiving) prove() {
-	var sum crypto.Hash
-	for b := range r.full {
-		data := b.data[:crypto.BlockLen(r.c.Size, b.block)]
-		if r.c.Hash {
-			h := crypto.BlockHash(data)
-			for i := range sum {
-				sum[i] ^= h[i]
-			}
-		}
-		if _, err := r.f.WriteAt(data, int64(b.block)*crypto.BlockSize); err != nil {
-			r.ended <- err
-			return
-		}
-		r.free <- b.data
-	}
-	r.ended <- nil
 }
