@@ -29,7 +29,7 @@ const (
 	limitedRate = 200e6
 	// flatRate leaves a machine of two cores time for 32 clients: what is to be seen is what
 	// grows with their number by design, not the machine's end.
-	flatRate = 20e6
+	flatRate = 10e6
 	// lightRate is what light clients are sent at, by wimcast and by the pump, UDP payload counted: at what such a machine
 	// just can't hear, a sender would mostly repair. The length of a run, which decides what a packet costs, follows from it.
 	lightRate = 32e6
@@ -40,7 +40,7 @@ const (
 	fullSize  = 256 << 20
 	quickSize = 64 << 20
 	largeSize = 1 << 30
-	flatSize  = 8 << 20
+	flatSize  = 4 << 20
 	lightSize = 32 << 20
 )
 
@@ -118,9 +118,13 @@ func (b *bench) who(mode lab.Frames, clients int, loss float64) []string {
 		return []string{pumpName, wimcastName, uftpName, udpcastName}
 	case b.quick:
 		return []string{pumpName, wimcastName}
-	case mode == lab.FramesWhole && loss > 0:
+	case mode == lab.FramesWhole && loss > 0 && clients == 8:
 		// A cable with loss cuts frames: for those that offload nothing this is NIC-like again.
 		return []string{wimcastName, wimcastClearName}
+	case mode == lab.FramesWhole && loss > 0:
+		return []string{wimcastName}
+	case loss > 0 && clients < 8:
+		return []string{wimcastName, uftpName, udpcastName, nginxName}
 	}
 	return nil
 }
@@ -187,12 +191,14 @@ func (b *bench) particular() []testCase {
 		return nil
 	}
 	ours := []string{pumpName, wimcastName}
+	peers := []string{wimcastName, uftpName, udpcastName, nginxName}
+	rates := []string{wimcastName, wimcastSetName, nginxName}
 	return []testCase{
-		{clients: 8, bursts: true},
-		{clients: 8, one: 10},
+		{clients: 8, bursts: true, only: peers},
+		{clients: 8, one: 10, only: peers},
 		{clients: 8, late: true, only: ours}, // the others know no late joiners
-		{clients: 4, rate: limitedRate},
-		{clients: 4, rate: limitedRate, loss: 1},
+		{clients: 4, rate: limitedRate, only: rates},
+		{clients: 4, rate: limitedRate, loss: 1, only: rates},
 		{clients: 8, size: largeSize, only: ours},
 		{clients: 8, size: largeSize, loss: 1, only: ours},
 		{clients: lightClients, light: true, size: lightSize, only: ours},
@@ -207,9 +213,11 @@ func (b *bench) flatLine() []testCase {
 	var cases []testCase
 	for _, loss := range []float64{0, 1} {
 		for _, clients := range flatClients {
-			cases = append(cases, testCase{
-				clients: clients, rate: flatRate, loss: loss, size: flatSize, only: []string{wimcastName, uftpName, udpcastName},
-			})
+			who := []string{wimcastName}
+			if clients == 1 || clients == 8 || clients == slices.Max(flatClients) {
+				who = append(who, uftpName, udpcastName) // they are slow, and their lines need no more
+			}
+			cases = append(cases, testCase{clients: clients, rate: flatRate, loss: loss, size: flatSize, only: who})
 		}
 	}
 	return cases
