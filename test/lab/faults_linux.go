@@ -37,8 +37,11 @@ func newLoss(percent float64) (loss, error) {
 	return loss{ppm: int(math.Round(percent * 1e4))}, nil
 }
 
-// match returns the nftables expression that is true for a lost packet.
-func (l loss) match() string { return fmt.Sprintf("numgen random mod 1000000 < %d", l.ppm) }
+// match returns the nftables expression that is true for a lost packet. The throw comes first: it
+// is all that most packets cost.
+func (l loss) match() string {
+	return fmt.Sprintf("numgen random mod 1000000 < %d ip protocol != igmp", l.ppm)
+}
 
 // SetLoss loses percent of the IPv4 packets on their way to the host, each by
 // its own throw; 0 ends it. ARP and IGMP are spared, so that the room stays a
@@ -193,15 +196,11 @@ func (h *Host) setRules(ctx context.Context) error {
 		up = append(up, fmt.Sprintf("ip protocol igmp counter name %s_%s drop", counterPruned, h.port))
 	}
 	if f.uplink.ppm > 0 {
-		up = append(up, "ip protocol igmp accept",
-			fmt.Sprintf("meta protocol ip %s counter name %s_%s drop", f.uplink.match(), counterUplink, h.port))
+		up = append(up, fmt.Sprintf("%s counter name %s_%s drop", f.uplink.match(), counterUplink, h.port))
 	}
 	sets := ""
 	if f.loss.any() {
-		rules := []string{
-			"ip protocol igmp accept",
-			fmt.Sprintf("meta protocol ip %s counter name %s_%s drop", f.loss.match(), counterLost, h.port),
-		}
+		rules := []string{fmt.Sprintf("%s counter name %s_%s drop", f.loss.match(), counterLost, h.port)}
 		if f.loss.bursts.length > 0 {
 			sets, rules = h.burstSets(), h.burstRules()
 		}
