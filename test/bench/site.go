@@ -35,8 +35,11 @@ type site struct {
 	cables []cableState
 }
 
-// patience bounds one run.
-const patience = 2 * time.Minute
+// A run may take patience for each part of the image begun.
+const (
+	patience     = 2 * time.Minute
+	patienceEach = 512 << 20
+)
 
 // begun is how much the server's wire has carried when a cast counts as begun: more than
 // handshakes and announcements, less than a moment of data.
@@ -147,7 +150,8 @@ func leaveFast(ctx context.Context, room *lab.Room) error {
 
 // measure runs a contender once.
 func (s *site) measure(ctx context.Context, c *testCase, contender contender) (measurement, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not done after %v", patience))
+	limit := patience * time.Duration((s.size+patienceEach-1)/patienceEach)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %v", limit))
 	defer cancel()
 	m := measurement{ends: make([]time.Time, c.clients)}
 	// The clients of the run before would go on receiving this one.

@@ -14,13 +14,13 @@ import (
 type target struct {
 	What string `json:"what"`
 	Case string `json:"case"`
-	// One of the two is set, or none where the target is held by a test.
+	// One of the two is set, or none where a test says it.
 	AtLeast float64 `json:"at_least,omitempty"`
 	AtMost  float64 `json:"at_most,omitempty"`
 	// Measured is missing where the run didn't have the case, or nobody to compare with.
 	Measured *float64 `json:"measured,omitempty"`
 	Met      *bool    `json:"met,omitempty"`
-	Test     string   `json:"test,omitempty"` // what holds it in place of a measurement
+	Test     string   `json:"test,omitempty"` // what says it in place of a measurement
 }
 
 // limit says what is asked for.
@@ -38,7 +38,7 @@ func (t *target) limit() string {
 func (t *target) verdict() string {
 	switch {
 	case t.Test != "":
-		return "held by a test: " + t.Test
+		return "no timing: " + t.Test + " says"
 	case t.Met == nil:
 		return "not measured"
 	case *t.Met:
@@ -116,7 +116,7 @@ func targetsOf(c *compared) []target {
 	return all
 }
 
-// heldByTests are the targets that a run doesn't measure.
+// heldByTests are the targets that a run doesn't measure, as they aren't about time.
 var heldByTests = []target{
 	{What: "allocations per packet", Case: "sender and client, steady state", Test: "`go test ./test -run '^TestSpeed'`"},
 	{What: "peak memory", Case: "image of 16 GiB, sparse; sender, client, each further session", Test: "`go test ./test -run '^TestSpeed'`"},
