@@ -82,8 +82,8 @@ type SessionInfo struct {
 
 	Rate       float64 // bytes/s of UDP payload, now
 	Ceiling    float64
-	RateReason RateReason
-	Limiting   uint32 // client whose report made the latest cut
+	RateReason RateReason // what decides Rate; the latest while nothing is cast
+	Limiting   uint32     // client whose report made the latest cut, 0 before the first; it stays when the rate is back
 	GRTT       time.Duration
 	Progress   time.Time // of the last block that any client proved
 

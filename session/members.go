@@ -255,9 +255,10 @@ func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
 	}
 	if s.state == wire.Casting && info.State == ClientReceiving && !s.outlier(now, m) {
 		s.law.hear(now, rateSample{
-			client: m.number, delivery: info.Rate, loss: min(info.Loss, 1), delay: r.Delay, sent: s.sentRate,
+			client: m.number, delivery: info.Rate, loss: min(info.Loss, 1), delay: r.Delay,
 			packets:     int(grown(last.Opened, r.Opened) + grown(last.Lost, r.Lost)),
 			kernelDrops: grown(last.KernelDrops, r.KernelDrops),
+			from:        last.Highest, next: s.number,
 		})
 	}
 }

@@ -7,38 +7,47 @@ import (
 
 // Implementation constants of the rate law (docs/design.md, "Rate").
 const (
-	rateFloor    = 256 << 10              // bytes/s: below this a cast is no use to anybody
-	rateStart    = 16 << 20               // bytes/s at first
-	doubleEvery  = 25 * time.Millisecond  // while starting
-	startHeld    = 10                     // doublings held back by confirmation that end the start
-	cutEvery     = 150 * time.Millisecond // at most one cut in this time
-	cutTo        = 0.8                    // what a cut leaves
-	recoverAfter = 1.0                    // s until the rate is back where the cut was
-	delayHigh    = 5 * time.Millisecond   // a queue this long ends the start
-	delayLow     = time.Millisecond       // loss with a queue shorter than this isn't a queue's
-	heavyLoss    = 0.1                    // more than this is cut for even without a queue, at first
-	randomCuts   = 3                      // cuts that don't help make heavy loss random
-	queueCuts    = 8                      // the same, when delay says that there is a queue
-	lossMemory   = 8                      // samples that random loss is averaged over
+	rateFloor   = 256 << 10              // bytes/s: below this a cast is no use to anybody
+	rateStart   = 16 << 20               // bytes/s at first
+	rateScale   = 25e6                   // bytes/s: a rate that is back 1 s after a cut; faster ones take longer
+	doubleEvery = 25 * time.Millisecond  // while starting
+	startHeld   = 10                     // doublings held back by confirmation that end the start
+	cutEvery    = 150 * time.Millisecond // at most one cut in this time
+	cutTo       = 0.8                    // what a cut leaves
+	converge    = 0.9                    // of what a client gets is aimed for when it gets less than at the cut before
+	delayHigh   = 5 * time.Millisecond   // a queue this long ends the start
+	delayLow    = time.Millisecond       // loss with a queue shorter than this may not be a queue's
+
+	lookPackets = 100                   // a look at a client takes this many packets,
+	lookTime    = 40 * time.Millisecond // or this long
+	lastingLoss = 3                     // looks in a row with loss that count as much as one with a queue
+	lossLeast   = 0.005                 // share: less is noise
+	lossMemory  = 8                     // looks that random loss is averaged over
+	firstLoss   = 0.1                   // share: as much is taken for random at first sight, without a queue
+	firstLooks  = 3                     // looks that are first sight
+	randomCuts  = 1                     // cuts that don't help make loss without a queue random
+	queueCuts   = 7                     // the same, when delay says that there is a queue
 )
 
-// RateReason says what decides a session's rate at the moment.
+// RateReason says what decides a session's rate at the moment. The rate is at its
+// ceiling, or is being found at the start, or was cut and has not yet come back to where the
+// first of these cuts found it: then the reason is the latest cut's cause. Else nothing holds it back.
 type RateReason string
 
 // The reasons: a closed set, used as metric label.
 const (
-	RateStarting      RateReason = "starting"
-	RateProbing       RateReason = "probing"
-	RateCeiling       RateReason = "ceiling"
-	RateLoss          RateReason = "loss"
-	RateReceiveBuffer RateReason = "receive_buffer"
-	RateDelay         RateReason = "delay"
+	RateStarting      RateReason = "starting"       // no cut yet: it doubles
+	RateProbing       RateReason = "probing"        // nothing holds it back
+	RateCeiling       RateReason = "ceiling"        // the operator's ceiling
+	RateLoss          RateReason = "loss"           // cut for loss in the network
+	RateReceiveBuffer RateReason = "receive_buffer" // cut for a client that drops what it got
+	RateDelay         RateReason = "delay"          // cut for a queue on the way, which ended the start
 )
 
 // RateReasons lists every reason, for metrics.
 var RateReasons = []RateReason{RateStarting, RateProbing, RateCeiling, RateLoss, RateReceiveBuffer, RateDelay}
 
-// rateSample is what one client measured in one period.
+// rateSample is what one client measured from one report to the next.
 type rateSample struct {
 	client      uint32
 	delivery    float64 // bytes/s opened
@@ -46,12 +55,13 @@ type rateSample struct {
 	packets     int     // expected in the period
 	delay       time.Duration
 	kernelDrops uint64 // in the period
-	sent        float64
+	from        uint64 // packet number after which the period began
+	next        uint64 // packet number that the sender sends next
 }
 
 // rateLaw decides a session's rate. It is pure: time and samples in, rate out.
 // After a fast start it follows a cubic in real time (CUBIC, RFC 9438, without
-// round trips): cut to 0.8 on congestion, back after a second, then probing.
+// round trips): cut to 0.8 on congestion, back after about a second, then probing.
 type rateLaw struct {
 	ceiling float64 // bytes/s
 	rate    float64
@@ -60,8 +70,11 @@ type rateLaw struct {
 	started  time.Time // of the current doubling
 	starting bool
 	held     int     // doublings in a row that confirmation held back
-	plateau  float64 // rate before the latest cut
+	plateau  float64 // the rate returns here after the latest cut
+	reached  float64 // the same of the cut before, as it was before convergence
+	cutFrom  float64 // rate before the first of the cuts that it isn't back from; 0 when it is
 	cutAt    time.Time
+	cutNext  uint64  // packet number from which on the latest cut holds
 	limiting uint32  // client that made the latest cut
 	used     float64 // what the sender managed, when it had enough to send; 0 before it is known
 	// While starting: what each client said last that it got, in bytes/s of what was sent. The
@@ -69,21 +82,20 @@ type rateLaw struct {
 	// from machines that are busy.
 	confirmed map[uint32]float64
 
-	random map[uint32]*randomLoss
+	paths map[uint32]*path
+	trial trial
 }
 
-// randomLoss is what is known of a client's loss that the rate doesn't cause.
-type randomLoss struct {
-	p0     float64
-	smooth float64 // share lost over the latest samples
-	cuts   int
-	first  float64 // rate before the first of the cuts
-	start  bool    // still starting then
-	loss   float64 // smooth at the first of the cuts
+// trial is the cuts made for loss of which it isn't known yet whether they help. A cut tries
+// the rate on all clients at once.
+type trial struct {
+	cuts  int
+	first float64 // rate before the first of them
+	start bool    // still starting then
 }
 
 func newRateLaw(ceiling float64) *rateLaw {
-	return &rateLaw{ceiling: ceiling, rate: min(rateStart, ceiling), starting: true, reason: RateStarting, random: map[uint32]*randomLoss{}, confirmed: map[uint32]float64{}}
+	return &rateLaw{ceiling: ceiling, rate: min(rateStart, ceiling), starting: true, reason: RateStarting, paths: map[uint32]*path{}, confirmed: map[uint32]float64{}}
 }
 
 // setCeiling changes the operator's ceiling, in bytes/s.
@@ -92,47 +104,71 @@ func (l *rateLaw) setCeiling(now time.Time, ceiling float64) {
 	l.at(now)
 }
 
+// growth is the cubic's factor at a plateau, in bytes/s a cubed second. Slow rates grow faster in proportion, so
+// that two that share a link come closer to each other.
+func growth(plateau float64) float64 { return (1 - cutTo) * math.Sqrt(plateau*rateScale) }
+
+// recovery is how long after a cut the rate is back at its plateau, in s.
+func (l *rateLaw) recovery() float64 {
+	return math.Cbrt((1 - cutTo) * l.plateau / growth(l.plateau))
+}
+
+// level makes the rate start from a plateau, with no cut to recover from.
+func (l *rateLaw) level(now time.Time, plateau float64) {
+	l.plateau, l.reached = plateau, 0
+	l.cutAt = now.Add(-time.Duration(l.recovery() * float64(time.Second)))
+}
+
 // at returns the rate at a moment, in bytes/s.
 func (l *rateLaw) at(now time.Time) float64 {
-	switch {
-	case l.starting:
-		if l.started.IsZero() {
-			l.started = now
-		}
-		most := l.ceiling
-		for _, got := range l.confirmed {
-			most = min(most, max(2*got, rateStart))
-		}
-		for now.Sub(l.started) >= doubleEvery {
-			l.started = l.started.Add(doubleEvery)
-			if l.held++; 2*l.rate <= most {
-				l.held = 0
-			}
-			l.rate = min(2*l.rate, most)
-			// Nothing more to find: the ceiling, or what the machines on the way manage.
-			if l.rate >= l.ceiling || l.held >= startHeld {
-				l.starting = false
-				l.plateau, l.cutAt = l.rate, now.Add(-time.Duration(recoverAfter*float64(time.Second)))
-				break
-			}
-		}
-	default:
-		t := now.Sub(l.cutAt).Seconds() - recoverAfter
-		l.rate = l.plateau * (1 + (1-cutTo)*t*t*t/(recoverAfter*recoverAfter*recoverAfter))
-		if t > 0 {
-			l.reason = RateProbing
+	if l.starting {
+		l.start(now)
+	} else {
+		t := now.Sub(l.cutAt).Seconds() - l.recovery()
+		l.rate = l.plateau + growth(l.plateau)*t*t*t
+		if l.rate >= l.cutFrom {
+			l.cutFrom = 0
 		}
 	}
 	// A rate that isn't used proves nothing: don't run away from what goes out.
 	if most := max(2*l.used, rateStart); l.used > 0 && l.rate > most {
-		l.rate = most
-		l.plateau, l.cutAt = most, now.Add(-time.Duration(recoverAfter*float64(time.Second)))
+		l.rate, l.cutFrom = most, 0
+		l.level(now, most)
 	}
 	l.rate = max(l.rate, min(rateFloor, l.ceiling))
-	if l.rate >= l.ceiling {
-		l.rate, l.reason = l.ceiling, RateCeiling
+	switch {
+	case l.rate >= l.ceiling:
+		l.rate, l.cutFrom, l.reason = l.ceiling, 0, RateCeiling
+	case l.starting:
+		l.reason = RateStarting
+	case l.cutFrom == 0:
+		l.reason = RateProbing
 	}
 	return l.rate
+}
+
+// start doubles.
+func (l *rateLaw) start(now time.Time) {
+	if l.started.IsZero() {
+		l.started = now
+	}
+	most := l.ceiling
+	for _, got := range l.confirmed {
+		most = min(most, max(2*got, rateStart))
+	}
+	for now.Sub(l.started) >= doubleEvery {
+		l.started = l.started.Add(doubleEvery)
+		if l.held++; 2*l.rate <= most {
+			l.held = 0
+		}
+		l.rate = min(2*l.rate, most)
+		// Nothing more to find: the ceiling, or what the machines on the way manage.
+		if l.rate >= l.ceiling || l.held >= startHeld {
+			l.starting = false
+			l.level(now, l.rate)
+			return
+		}
+	}
 }
 
 // sent notes what went out in a window that had enough to send, in bytes/s.
@@ -147,63 +183,80 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 	if l.starting && s.loss < 1 {
 		l.confirmed[s.client] = s.delivery / (1 - s.loss)
 	}
-	known := l.random[s.client]
-	if known == nil {
-		known = new(randomLoss)
-		l.random[s.client] = known
+	p := l.paths[s.client]
+	if p == nil {
+		p = new(path)
+		l.paths[s.client] = p
 	}
-	excess := s.loss - known.p0
-	known.smooth += (s.loss - known.smooth) / lossMemory
-	noise := max(0.005, 3*math.Sqrt(s.loss*(1-s.loss)/float64(s.packets)))
-	var reason RateReason
-	switch {
-	case s.kernelDrops > 0 && excess > 0:
-		reason = RateReceiveBuffer
-	case l.starting && s.delay > delayHigh:
-		reason = RateDelay
-	case excess > noise && s.delay >= delayLow, known.smooth-known.p0 > heavyLoss:
-		reason = RateLoss
-	default:
-		// No queue: what gets lost is lost at any rate.
-		known.p0 += excess / lossMemory
-		if now.Sub(l.cutAt) > 2*time.Second {
-			known.cuts = 0
-		}
+	seen, ok := p.look(s, l.cutNext)
+	if !ok {
 		return
 	}
-	if now.Sub(l.cutAt) < cutEvery && !l.starting {
+	reason := p.judge(seen, l.starting, rate <= l.plateau)
+	if s.client == l.limiting && p.clean >= lastingLoss {
+		l.trial = trial{} // the cuts helped
+	}
+	if reason == "" || now.Sub(l.cutAt) < cutEvery && !l.starting {
 		return
 	}
-	// Loss that cuts don't lower isn't ours: stop cutting for it. Where there seems to be a queue it
-	// takes more cuts, to a sixth of the rate, and no less loss at all.
 	if reason == RateLoss {
-		if known.cuts == 0 {
-			known.first, known.loss, known.start = rate, known.smooth, l.starting
-		}
-		known.cuts++
-		enough, still := randomCuts, 0.6*known.loss
-		if s.delay >= delayLow {
-			enough, still = queueCuts, known.loss
-		}
-		if known.cuts >= enough && known.smooth > still {
-			known.p0, known.cuts = known.smooth, 0
-			l.plateau, l.cutAt = max(known.first, rate), now.Add(-time.Duration(recoverAfter*float64(time.Second)))
-			l.rate, l.starting, l.started = l.plateau, known.start, now
+		if p.random(seen.delay >= delayLow, l.trial.cuts) {
+			l.restore(now)
 			return
 		}
+		if l.trial.cuts++; l.trial.cuts == 1 {
+			l.trial.first, l.trial.start = rate, l.starting
+			for _, p := range l.paths {
+				p.before = p.recent(lastingLoss)
+			}
+		}
 	}
+	l.cut(now, s, seen, p, rate)
+	l.reason = reason
+}
+
+// restore takes back the cuts that didn't help.
+func (l *rateLaw) restore(now time.Time) {
+	if l.trial.cuts == 0 {
+		return
+	}
+	for _, p := range l.paths {
+		if p.lossy > 0 {
+			p.random(false, l.trial.cuts)
+		}
+	}
+	l.level(now, max(l.trial.first, l.rate))
+	l.rate, l.starting, l.started = l.plateau, l.trial.start, now
+	if l.starting {
+		l.cutFrom = 0
+	}
+	l.trial = trial{}
+	l.at(now) // tells the reason
+}
+
+// cut leaves 0.8 of what a client gets.
+func (l *rateLaw) cut(now time.Time, s rateSample, seen look, p *path, rate float64) {
 	l.starting = false
-	l.plateau = rate
-	if s.delivery > 0 {
-		l.plateau = min(rate, s.delivery/(1-known.p0))
+	l.cutFrom = max(l.cutFrom, rate)
+	reached := rate
+	if seen.delivery > 0 {
+		reached = min(rate, seen.delivery/(1-p.p0))
 	}
+	l.plateau = reached
+	if reached < 0.97*l.reached {
+		l.plateau *= converge
+	}
+	l.reached = reached
 	l.plateau = max(l.plateau, rateFloor)
-	l.cutAt, l.limiting, l.reason = now, s.client, reason
+	l.cutAt, l.cutNext, l.limiting = now, s.next, s.client
 	l.rate = cutTo * l.plateau
+	for _, p := range l.paths {
+		p.since = 0
+	}
 }
 
 // forget drops what is known of a client that left.
 func (l *rateLaw) forget(client uint32) {
-	delete(l.random, client)
+	delete(l.paths, client)
 	delete(l.confirmed, client)
 }
