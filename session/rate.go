@@ -115,7 +115,7 @@ func (l *rateLaw) recovery() float64 {
 
 // level makes the rate start from a plateau, with no cut to recover from.
 func (l *rateLaw) level(now time.Time, plateau float64) {
-	l.plateau, l.reached = plateau, 0
+	l.plateau, l.reached = max(plateau, rateFloor), 0
 	l.cutAt = now.Add(-time.Duration(l.recovery() * float64(time.Second)))
 }
 
@@ -193,7 +193,11 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 		return
 	}
 	reason := p.judge(seen, l.starting, rate <= l.plateau)
-	if s.client == l.limiting && p.clean >= lastingLoss {
+	if s.client == l.limiting && p.clean >= lastingLoss && l.trial.cuts > 0 {
+		if p.recent(lastingLoss) > p.still() { // as much as before: it was found random meanwhile
+			l.restore(now)
+			return
+		}
 		l.trial = trial{} // the cuts helped
 	}
 	if reason == "" || now.Sub(l.cutAt) < cutEvery && !l.starting {
@@ -207,7 +211,7 @@ func (l *rateLaw) hear(now time.Time, s rateSample) {
 		if l.trial.cuts++; l.trial.cuts == 1 {
 			l.trial.first, l.trial.start = rate, l.starting
 			for _, p := range l.paths {
-				p.before = p.recent(lastingLoss)
+				p.before, p.p0Before = p.recent(lastingLoss), p.p0
 			}
 		}
 	}

@@ -18,7 +18,8 @@ type path struct {
 	lossy  int                  // looks in a row, since the latest cut, with loss beyond p0
 	clean  int                  // looks in a row without
 	since  int                  // looks since the latest cut
-	before float64              // share lost before the first cut of the trial
+	// Before the first cut of the trial: the share lost, and p0.
+	before, p0Before float64
 }
 
 // recent is the share lost in the latest looks, n at most.
@@ -30,6 +31,9 @@ func (p *path) recent(n int) float64 {
 	}
 	return sum / float64(max(n, 1))
 }
+
+// still is the share lost from which on the trial's cuts didn't help.
+func (p *path) still() float64 { return p.p0Before + 0.6*(p.before-p.p0Before) }
 
 // look is what some samples say together, enough of them to judge by.
 type look struct {
@@ -77,7 +81,8 @@ func (p *path) look(s rateSample, cutNext uint64) (look, bool) {
 }
 
 // judge returns what a look at the client is a reason to cut for, "" for nothing. known says that the rate
-// isn't higher than it has been without harm.
+// isn't higher than it has been without harm: only then, or without a queue, does p0 rise. (If it only fell while
+// the rate grows, as it does on a machine that sends as fast as it can, p0 would end too low.)
 func (p *path) judge(seen look, starting, known bool) RateReason {
 	excess := seen.loss - p.p0
 	sigma := math.Sqrt(seen.loss * (1 - seen.loss) / float64(seen.packets))
@@ -91,7 +96,7 @@ func (p *path) judge(seen look, starting, known bool) RateReason {
 		excess = min(excess, 0)
 	case excess < -max(lossLeast, 3*sigma):
 		p.p0 += excess / 2 // a queue only adds to it
-	case excess < 0, excess <= max(lossLeast, 3*sigma) && known:
+	case excess < 0, excess <= max(lossLeast, 3*sigma) && (known || seen.delay < delayLow):
 		p.p0 += excess / lossMemory
 	}
 	if excess > max(lossLeast, 2*sigma) {
@@ -119,7 +124,7 @@ func (p *path) random(queue bool, cuts int) bool {
 	if p.since == 0 {
 		return false
 	}
-	loss, enough, still := p.recent(p.since), randomCuts, p.p0+0.6*(p.before-p.p0)
+	loss, enough, still := p.recent(p.since), randomCuts, p.still()
 	if queue {
 		enough, still = queueCuts, p.before
 	}

@@ -248,3 +248,53 @@ func TestRateReasonBottleneck(t *testing.T) {
 		}
 	}
 }
+
+// TestTrialFirstSight: a busy machine's delay beside random loss makes the start cut. When the loss goes on without a
+// queue, it is found random, and the cut is taken back; when it ends, the cut stands.
+func TestTrialFirstSight(t *testing.T) {
+	for name, after := range map[string]float64{"random": 0.05, "a queue's": 0} {
+		t.Run(name, func(t *testing.T) {
+			p := playLaw(1e9)
+			p.pass(4 * doubleEvery)
+			from, number := p.at(p.now), uint64(1000)
+			sample := func(loss float64, delay time.Duration) {
+				p.hear(p.now, rateSample{client: 1, delivery: p.rate * (1 - loss), loss: loss, packets: 400, delay: delay, from: number, next: number + 400})
+				number += 400
+			}
+			sample(0.05, 1500*time.Microsecond)
+			p.want(t, "cut", RateLoss)
+			for range 2 * lastingLoss {
+				p.pass(20 * time.Millisecond)
+				sample(after, 0)
+			}
+			if restored := p.at(p.now) >= from; restored != (after > 0) {
+				t.Errorf("cut from %.1f MB/s, and %.1f MB/s soon after; first %v", from/1e6, p.rate/1e6, p.reason)
+			}
+		})
+	}
+}
+
+// TestRandomLossWhileRising: random loss is known as well while the rate rises as while it stands.
+func TestRandomLossWhileRising(t *testing.T) {
+	r := seeded(1)
+	for _, known := range []bool{true, false} {
+		p := new(path)
+		sum := 0.0
+		const looks, packets = 4000, 1000
+		for i := range looks {
+			lost := 0
+			for range packets {
+				if r.Float64() < 0.05 {
+					lost++
+				}
+			}
+			p.judge(look{packets: packets, loss: float64(lost) / packets}, false, known)
+			if i >= looks/2 {
+				sum += p.p0 / (looks / 2)
+			}
+		}
+		if math.Abs(sum-0.05) > 0.002 {
+			t.Errorf("known %v: p0 is %.4f on average where 0.05 is lost", known, sum)
+		}
+	}
+}
