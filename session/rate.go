@@ -78,8 +78,8 @@ type rateLaw struct {
 	limiting uint32  // client that made the latest cut
 	used     float64 // what the sender managed, when it had enough to send; 0 before it is known
 	// While starting: what each client said last that it got, in bytes/s of what was sent. The
-	// start is never faster than twice what the slowest confirmed, so that it waits for word
-	// from machines that are busy.
+	// start begins with the first word, and is never faster than twice what the slowest confirmed, so that it
+	// waits for word from machines that are busy.
 	confirmed map[uint32]float64
 
 	paths map[uint32]*path
@@ -149,8 +149,9 @@ func (l *rateLaw) at(now time.Time) float64 {
 
 // start doubles.
 func (l *rateLaw) start(now time.Time) {
-	if l.started.IsZero() {
-		l.started = now
+	if l.started.IsZero() || len(l.confirmed) == 0 {
+		l.started = now // until there is word from somebody
+		return
 	}
 	most := l.ceiling
 	for _, got := range l.confirmed {

@@ -12,8 +12,11 @@ type lawPlay struct {
 	now time.Time
 }
 
+// playLaw is a law that has had word from a client which gets whatever is sent.
 func playLaw(ceiling float64) *lawPlay {
-	return &lawPlay{rateLaw: newRateLaw(ceiling), now: instant(0)}
+	p := &lawPlay{rateLaw: newRateLaw(ceiling), now: instant(0)}
+	p.confirmed[0] = math.Inf(1)
+	return p
 }
 
 // pass lets time go by, as a sender that is busy sees it.
@@ -192,6 +195,21 @@ func TestRateReasonUnused(t *testing.T) {
 	p.sent(20e6)
 	p.pass(10 * time.Millisecond)
 	p.want(t, "twice of what is sent", RateProbing)
+}
+
+// TestStartNeedsWord: without a word from anybody the start doesn't double, however long that takes.
+func TestStartNeedsWord(t *testing.T) {
+	p := playLaw(1e9)
+	clear(p.confirmed)
+	p.pass(time.Second)
+	if p.rate != rateStart || p.reason != RateStarting {
+		t.Fatalf("%.1f MB/s (%s) after a second of silence, want the start's %.1f", p.rate/1e6, p.reason, rateStart/1e6)
+	}
+	p.hear(p.now, rateSample{client: 1, delivery: rateStart, packets: 100})
+	p.pass(doubleEvery)
+	if p.rate != 2*rateStart {
+		t.Errorf("%.1f MB/s once somebody got the start's rate, want twice that", p.rate/1e6)
+	}
 }
 
 // bottleneck is a link of so many bytes/s behind a queue of so many bytes, in steps of 1 ms.
