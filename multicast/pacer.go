@@ -9,6 +9,8 @@ const (
 	burstTime = time.Millisecond
 	// burstPackets is how many packets may go together at any rate, both counted.
 	burstPackets = 4
+	// peak is how many times the rate may go while lateness is made up for.
+	peak = 8
 	// shortestWait keeps rounding from turning a wait into a spin.
 	shortestWait = time.Microsecond
 )
@@ -16,7 +18,9 @@ const (
 // Pacer says when the next packets may go: a token bucket, filled at the rate and
 // 2 ms of it deep, at least 4 packets. A caller should send at most Burst bytes at
 // once, half of that; the other half is there for timers that fire late, so that
-// lateness up to 1 ms costs no rate and more than that is never caught up.
+// lateness up to 1 ms costs no rate and more than that is never caught up. What was late
+// doesn't go in one burst either: a second bucket, of one Burst or 4 packets and filled at eight times the rate,
+// keeps bursts an eighth of their own time apart.
 //
 // Over any span of time no more goes than the rate's worth plus one bucket: in any
 // 100 ms at most max(2 %, 4 packets) too much, however it is called, changing rates
@@ -31,6 +35,7 @@ type Pacer struct {
 	limit  int     // burst limit in bytes, 0 for none
 	rate   float64 // bytes/s
 	tokens float64 // bytes
+	ready  float64 // bytes of the second bucket
 	last   time.Time
 }
 
@@ -43,7 +48,7 @@ func NewPacer(rate float64, packet, limit int) *Pacer {
 		panic("multicast: NewPacer: packets without bytes")
 	}
 	p := &Pacer{packet: packet, limit: limit, rate: max(rate, 0)}
-	p.tokens = p.depth()
+	p.tokens, p.ready = p.depth(), p.together()
 	return p
 }
 
@@ -51,7 +56,7 @@ func NewPacer(rate float64, packet, limit int) *Pacer {
 func (p *Pacer) SetRate(now time.Time, rate float64) {
 	p.fill(now)
 	p.rate = max(rate, 0)
-	p.tokens = min(p.tokens, p.depth())
+	p.tokens, p.ready = min(p.tokens, p.depth()), min(p.ready, p.together())
 }
 
 // Rate returns the rate, in bytes/s.
@@ -73,6 +78,9 @@ func (p *Pacer) depth() float64 {
 	return float64(p.Burst()) + late
 }
 
+// together is the most that may go at one moment, in bytes.
+func (p *Pacer) together() float64 { return float64(max(p.Burst(), burstPackets*p.packet)) }
+
 // fill adds the tokens of the time that passed.
 func (p *Pacer) fill(now time.Time) {
 	if p.last.IsZero() {
@@ -80,6 +88,7 @@ func (p *Pacer) fill(now time.Time) {
 	}
 	if gone := now.Sub(p.last); gone > 0 {
 		p.tokens = min(p.tokens+gone.Seconds()*p.rate, p.depth())
+		p.ready = min(p.ready+gone.Seconds()*p.rate*peak, p.together())
 		p.last = now
 	}
 }
@@ -88,11 +97,11 @@ func (p *Pacer) fill(now time.Time) {
 // returns how long to wait before asking again.
 func (p *Pacer) Take(now time.Time, bytes int) time.Duration {
 	p.fill(now)
-	need := min(float64(bytes), p.depth())
-	if p.tokens < need || p.rate == 0 {
-		return p.wait(need)
+	if wait := p.wait(float64(bytes)); wait > 0 {
+		return wait
 	}
 	p.tokens -= float64(bytes)
+	p.ready -= float64(bytes)
 	return 0
 }
 
@@ -102,9 +111,8 @@ func (p *Pacer) Take(now time.Time, bytes int) time.Duration {
 func (p *Pacer) Allow(now time.Time, size, atMost int) (packets int, wait time.Duration) {
 	p.fill(now)
 	whole := min(atMost, max(p.Burst()/size, 1))
-	need := min(float64(whole*size), p.depth())
-	if p.tokens < need || p.rate == 0 {
-		return 0, p.wait(need)
+	if wait := p.wait(float64(whole * size)); wait > 0 {
+		return 0, wait
 	}
 	return whole, 0
 }
@@ -113,14 +121,19 @@ func (p *Pacer) Allow(now time.Time, size, atMost int) (packets int, wait time.D
 func (p *Pacer) Spend(now time.Time, bytes int) {
 	p.fill(now)
 	p.tokens -= float64(bytes)
+	p.ready -= float64(bytes)
 }
 
-// wait returns how long it takes until the bucket holds need bytes.
-func (p *Pacer) wait(need float64) time.Duration {
+// wait returns how long it takes until so many bytes may go, 0 for now.
+func (p *Pacer) wait(bytes float64) time.Duration {
 	const never = time.Hour // or until the rate changes
 	if p.rate == 0 {
 		return never
 	}
-	wait := (need - p.tokens) / p.rate * float64(time.Second)
+	lacking := max(min(bytes, p.depth())-p.tokens, (min(bytes, p.together())-p.ready)/peak)
+	if lacking <= 0 {
+		return 0
+	}
+	wait := lacking / p.rate * float64(time.Second)
 	return max(shortestWait, time.Duration(min(wait, float64(never)))+1)
 }

@@ -73,6 +73,16 @@ func TestPacerNeverExceeds(t *testing.T) {
 				now = now.Add(wait)
 			}
 		}
+		// Nothing that was asked for goes in bursts longer than 1 ms of the rate, or 4 packets, however late.
+		for i := 0; i < len(log); {
+			sum, from := 0, log[i].at
+			for ; i < len(log) && log[i].at.Equal(from); i++ {
+				sum += log[i].bytes
+			}
+			if most := max(rate*burstTime.Seconds(), float64(burstPackets*packet)); float64(sum) > most+1 {
+				t.Errorf("seed %d: rate %.0f, packet %d: %d bytes at one moment, %.0f allowed", seed, rate, packet, sum, most)
+			}
+		}
 		allowed := max(0.02*rate*window.Seconds(), float64(burstPackets*packet))
 		if got := worst(log, window, rate); got > allowed+1 {
 			t.Errorf("seed %d: rate %.0f, packet %d: %.0f bytes too much, %.0f allowed", seed, rate, packet, got, allowed)

@@ -80,8 +80,8 @@ type SessionInfo struct {
 	Epoch     uint32
 	Pass      uint32
 
-	Rate       float64 // bytes/s of UDP payload, now
-	Ceiling    float64
+	Rate       float64    // bytes/s of UDP payload, now
+	Ceiling    float64    // bytes/s: its share of the machine's; of the latest cast while nothing is cast
 	RateReason RateReason // what decides Rate; the latest while nothing is cast
 	Limiting   uint32     // client whose report made the latest cut, 0 before the first; it stays when the rate is back
 	GRTT       time.Duration

@@ -25,9 +25,6 @@ func TestFlagsChangeDuringCast(t *testing.T) {
 		if len(running) != 2 || running[0].Mode != crypto.Encrypted || running[1].Mode != crypto.Clear {
 			t.Fatalf("sessions: %+v", running)
 		}
-		if sum := running[0].Ceiling + running[1].Ceiling; sum > r.ceiling {
-			t.Errorf("two sessions may send %.0f bytes/s together, the ceiling is %.0f", sum, r.ceiling)
-		}
 		totals, _ := r.server.Totals()
 		if got, want := totals["w11@1"].Sent.SourcePackets, running[0].Sent.SourcePackets+running[1].Sent.SourcePackets; got < want {
 			t.Errorf("totals say %d source packets, the sessions %d", got, want)

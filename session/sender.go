@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,6 +36,7 @@ const (
 	mailboxLength = 1024                   // events; overload drops the newest, clients repeat
 	mailAtOnce    = 256                    // events handled between two bursts
 	parityWindow  = 64                     // blocks that decide how much parity goes ahead
+	shareEvery    = 10 * time.Millisecond  // between claims to the machine's ceiling
 	aloneShare    = 0.2                    // of the rate, for repair that serves one client
 )
 
@@ -79,6 +82,9 @@ type sender struct {
 	// Time and rate.
 	law       *rateLaw
 	pacer     *multicast.Pacer
+	may       float64   // bytes/s of the machine's ceiling that the session holds
+	shareAt   time.Time // of the next claim to it
+	called    atomic.Bool
 	sentBytes float64 // in the current measuring window
 	sentRate  float64
 	starved   bool // there wasn't always something to send in this window
@@ -114,7 +120,8 @@ func (s *sender) run(ctx context.Context) {
 		// 1. Time: who is lost, whether the session is over, notices, a rekey.
 		s.tend(now)
 
-		// 2. Status comes before all else, so that clients know the session lives.
+		// 2. The part in the machine's ceiling, then status, which comes before all else, so that clients know the session lives.
+		s.claimShare(now)
 		if s.rekey == nil && !now.Before(s.statusDue()) {
 			s.sendStatus(now)
 		}
@@ -263,6 +270,8 @@ func (s *sender) sendStatus(now time.Time) {
 	s.statusAt, s.promised = now, false
 	s.info.Sent.ControlPackets++
 	s.info.Sent.ControlBytes += uint64(len(packet))
+	s.pacer.Spend(now, len(packet))
+	s.server.shares.spend(now, len(packet))
 	s.cast(packet, len(packet))
 }
 
@@ -302,10 +311,13 @@ func (s *sender) burst(now time.Time) time.Duration {
 		return statusEvery
 	}
 	size := s.geo.packet()
-	s.pacer.SetRate(now, s.law.at(now))
+	s.pacer.SetRate(now, min(s.law.at(now), s.may))
 	packets, wait := s.pacer.Allow(now, size, s.runPackets())
-	if packets == 0 {
-		return wait
+	if packets > 0 {
+		wait = s.server.shares.take(now, packets*size)
+	}
+	if wait > 0 {
+		return min(wait, shareEvery)
 	}
 	run := s.arena[:0]
 	for range packets {
@@ -317,6 +329,41 @@ func (s *sender) burst(now time.Time) time.Duration {
 	s.pacer.Spend(now, len(run))
 	s.cast(run, size)
 	return 0
+}
+
+// claimShare takes the session's part in the machine's ceiling, now and then or when another session called.
+func (s *sender) claimShare(now time.Time) {
+	wants := 0.0
+	switch {
+	case s.need.count == 0 && len(s.debts.owed) == 0 && s.turn.at >= len(s.turn.indices) && s.state != wire.Casting:
+	case s.law.reason == RateCeiling || s.law.starting || s.state != wire.Casting:
+		wants = math.Inf(1)
+	default:
+		wants = 1.5 * s.law.rate // room to probe
+	}
+	if now.Before(s.shareAt) && !s.called.Load() && (wants == 0 || s.may > 0) {
+		return
+	}
+	s.called.Store(false)
+	s.shareAt = now.Add(shareEvery)
+	weight := s.pkg.Weight
+	if weight <= 0 {
+		weight = 1
+	}
+	share, holds := s.server.shares.claim(s, weight, wants)
+	if s.may = holds; wants > 0 {
+		s.law.setCeiling(now, share)
+	}
+}
+
+// callToShare wakes the session for another claim. Any goroutine may call it.
+func (s *sender) callToShare() {
+	if !s.called.Swap(true) {
+		select {
+		case s.mail <- func(*sender) {}:
+		default: // it is busy, and sees it soon
+		}
+	}
 }
 
 // gather returns how long the first symbol must still wait, for machines that were started

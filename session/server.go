@@ -48,6 +48,7 @@ type Server struct {
 	running sync.WaitGroup
 	clients atomic.Uint32
 	dropped dropCounter
+	shares  *shares
 
 	mu       sync.Mutex
 	sessions map[sessionKey]*sender // running, by what they cast and how
@@ -111,7 +112,8 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
-		cfg: cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
+		shares: newShares(cfg.Ceiling, cfg.MaxPayload),
+		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
 	}
 }
 
@@ -196,7 +198,7 @@ func (s *Server) sessionFor(pkg *Package) (*sender, error) {
 	}
 	session := s.newSender(pkg, group)
 	s.sessions[key] = session
-	s.share()
+	s.shares.setTotal(time.Now(), s.cfg.Ceiling)
 	s.running.Go(func() { session.run(s.ctx) })
 	session.log.Info("session started", zap.Stringer("group", group.Addr), zap.Stringer("mode", session.mode),
 		zap.Int64("bytes", session.geo.image), zap.Int("symbol", session.geo.symbol))
@@ -246,17 +248,6 @@ func (s *Server) symbolSize() int {
 	return symbolSizes[len(symbolSizes)-1]
 }
 
-// share divides the ceiling among the running sessions; the caller holds mu.
-func (s *Server) share() {
-	if len(s.sessions) == 0 {
-		return
-	}
-	each := s.cfg.Ceiling / float64(len(s.sessions))
-	for _, session := range s.sessions {
-		session.post(func(sender *sender) { sender.law.setCeiling(time.Now(), each) })
-	}
-}
-
 // sessionEnded takes a session out of the books.
 func (s *Server) sessionEnded(session *sender, info SessionInfo) {
 	s.mu.Lock()
@@ -266,8 +257,8 @@ func (s *Server) sessionEnded(session *sender, info SessionInfo) {
 	totals.NACKs.add(info.NACKs)
 	s.ended = append(s.ended, info)
 	s.ended = s.ended[max(0, len(s.ended)-endedKept):]
-	s.share()
 	s.mu.Unlock()
+	s.shares.leave(session)
 	if s.cfg.Observer != nil {
 		s.cfg.Observer.SessionEnded(info)
 	}
