@@ -10,7 +10,7 @@ const (
 	rateFloor   = 256 << 10              // bytes/s: below this a cast is no use to anybody
 	rateStart   = 16 << 20               // bytes/s at first
 	rateScale   = 25e6                   // bytes/s: a rate that is back 1 s after a cut; faster ones take longer
-	doubleEvery = 25 * time.Millisecond  // while starting
+	doubleEvery = 15 * time.Millisecond  // while starting
 	startHeld   = 10                     // doublings held back by confirmation that end the start
 	cutEvery    = 150 * time.Millisecond // at most one cut in this time
 	cutTo       = 0.8                    // what a cut leaves
