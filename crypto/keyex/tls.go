@@ -68,6 +68,16 @@ func PeerIdentity(cs *tls.ConnectionState) (Identity, error) {
 	return Identity{Name: leaf.Subject.CommonName, Role: role, Serial: formatSerial(leaf.SerialNumber), NotAfter: leaf.NotAfter}, nil
 }
 
+// Judge judges the client of a TLS connection again, as the handshake of ServerTLS
+// did, for connections that may outlive their certificate or its revocation. roles
+// are those admitted; none means every client role. Every error is a *RefusedError.
+func (t *Trust) Judge(cs *tls.ConnectionState, roles ...Role) (Identity, error) {
+	if cs == nil || !cs.HandshakeComplete {
+		return Identity{}, &RefusedError{Reason: NoCertificate}
+	}
+	return t.verifier(roles).verifyParsed(cs.PeerCertificates)
+}
+
 // reasonOf returns the word of a handshake's error.
 func reasonOf(err error) Reason {
 	if err == nil {
