@@ -28,6 +28,7 @@ type member struct {
 	unicast bool // the package allows it, and the client wants it
 
 	info    ClientInfo
+	told    told[ClientState]
 	epoch   uint32 // the newest it confirmed
 	caused  int64  // symbols sent for this client alone
 	notices notices

@@ -100,6 +100,7 @@ type sender struct {
 	idle   time.Time // since when nobody has a part in the session
 	ending string    // reason, once it ends
 	info   SessionInfo
+	told   told[wire.State]
 	arena  []byte
 }
 
@@ -195,8 +196,10 @@ func (s *sender) ask(handle func(*sender)) bool {
 // tend does what time brings.
 func (s *sender) tend(now time.Time) {
 	s.debts.forget(now)
+	s.tellSession(now)
 	present := 0
 	for _, m := range s.roster.members {
+		s.tellClient(now, m)
 		if m.notices.left > 0 && !now.Before(m.notices.next) {
 			m.notices.left--
 			m.notices.next = now.Add(noticeEvery)
@@ -430,6 +433,10 @@ func (s *sender) finish() {
 		s.log.Warn("closing the package failed", zap.Error(err))
 	}
 	s.info.Ended, s.info.Reason = now, s.ending
+	for _, m := range s.roster.sorted() {
+		s.tellClient(now, m)
+	}
+	s.tellSession(now)
 	info := s.snapshot()
 	s.log.Info("session ended", zap.String("reason", s.ending), zap.Uint64("source_packets", info.Sent.SourcePackets),
 		zap.Uint64("parity_packets", info.Sent.ParityPackets))

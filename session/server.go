@@ -34,6 +34,7 @@ type ServerConfig struct {
 	// HTTPSPort is where clients reach unicast.
 	HTTPSPort uint16
 	Observer  Observer // may be nil
+	Watcher   Watcher  // may be nil
 	// Revoked hears of each unicast token that is good no more; may be nil.
 	Revoked func(token [32]byte)
 	Log     *zap.Logger
