@@ -3,28 +3,65 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
+	"time"
 )
 
-// Client talks to a daemon over its socket. Safe for concurrent use.
+// Client talks to a daemon. Safe for concurrent use.
 type Client struct {
-	socket string
-	http   *http.Client
+	base  string // of URLs
+	where string // for people
+	http  *http.Client
+	err   error // why it can't talk
+
+	// Over HTTPS.
+	secure *tls.Config
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // NewClient returns a client of the socket at a path. Nothing is dialled yet.
 func NewClient(socket string) *Client {
 	var d net.Dialer
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+	return &Client{base: "http://wimcastd", where: socket, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
 	}}}
 }
+
+// NewRemoteClient returns a client of the first of these servers (host:port) that
+// answers, over HTTPS. secure comes from keyex.ClientTLS. Nothing is dialled yet.
+func NewRemoteClient(servers []string, secure *tls.Config) *Client {
+	d := net.Dialer{Timeout: dialTimeout}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var errs []error
+		for _, server := range servers {
+			conn, err := d.DialContext(ctx, "tcp", server)
+			if err == nil {
+				return conn, nil
+			}
+			errs = append(errs, err)
+		}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.Join(errs...)}
+	}
+	return &Client{base: "https://wimcastd", where: strings.Join(servers, ", "), secure: secure, dial: dial, http: &http.Client{
+		Transport: &http.Transport{TLSClientConfig: secure, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true, DialContext: dial},
+	}}
+}
+
+// dialTimeout bounds how long a server is waited for before the next is tried.
+const dialTimeout = 10 * time.Second
+
+// NewBrokenClient returns a client whose every request ends in err, for those who find out
+// before they know what shall be asked.
+func NewBrokenClient(err error) *Client { return &Client{err: err} }
 
 // do makes one request; in and out may be nil.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
@@ -41,31 +78,85 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, size int64, out any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://wimcastd"+path, body)
+	answer, err := c.open(ctx, method, path, body, size, nil)
 	if err != nil {
-		return fmt.Errorf("ask the daemon: %w", err)
-	}
-	request.ContentLength = size
-	answer, err := c.http.Do(request)
-	if err != nil {
-		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-			return fmt.Errorf("ask the daemon: nothing answers at %s (%w); is wimcastd running? name its socket with --socket", c.socket, op.Err)
-		}
-		return fmt.Errorf("ask the daemon: %w", err)
+		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode >= 400 {
-		p := new(Problem)
-		if err := json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(p); err != nil || p.Detail == "" {
-			return fmt.Errorf("ask the daemon: %s", answer.Status)
-		}
-		return p
-	}
 	if out == nil {
 		return nil
 	}
 	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return nil
+}
+
+// open makes one request and returns the answer to be read, if it is a good one. A
+// refusal is a *Problem.
+func (c *Client) open(ctx context.Context, method, path string, body io.Reader, size int64, header http.Header) (*http.Response, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("ask the daemon: %w", err)
+	}
+	request.ContentLength = size
+	maps.Copy(request.Header, header)
+	answer, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	if answer.StatusCode < 400 {
+		return answer, nil
+	}
+	defer func() { _ = answer.Body.Close() }()
+	p := new(Problem)
+	if err := json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(p); err != nil || p.Detail == "" {
+		return nil, fmt.Errorf("ask the daemon: %s", answer.Status)
+	}
+	return nil, p
+}
+
+// explain says what to do about a request that got no answer.
+func (c *Client) explain(ctx context.Context, err error) error {
+	op, isOp := errors.AsType[*net.OpError](err)
+	switch {
+	case isOp && op.Op == "dial" && c.secure != nil:
+		return fmt.Errorf("ask the daemon: nothing answers at %s (%w); is admin.listen set there? name another with --server", c.where, op.Err)
+	case isOp && op.Op == "dial":
+		return fmt.Errorf("ask the daemon: nothing answers at %s (%w); is wimcastd running? name its socket with --socket, or a server elsewhere with --server and --bundle", c.where, op.Err)
+	case c.secure != nil && ctx.Err() == nil:
+		if alert := c.alert(ctx); alert != nil {
+			return fmt.Errorf("ask the daemon: %s refuses this bundle (%w): it wants one of role operator or viewer that is good, and its log says why; on the server: wimcast bundle create NAME --role operator", c.where, alert)
+		}
+	}
+	return fmt.Errorf("ask the daemon: %w", err)
+}
+
+// alert asks the server whether it refuses us, and returns its alert. In TLS 1.3 a
+// server judges the client's certificate when the client has already begun to write
+// (RFC 8446, section 4.4.2.4): then the reset of the connection often hides the alert. So
+// this one only listens.
+func (c *Client) alert(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	raw, err := c.dial(ctx, "", "")
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = raw.Close() }()
+	config := c.secure.Clone()
+	config.NextProtos = []string{"h2"} // where the server speaks first
+	conn := tls.Client(raw, config)
+	_ = conn.SetDeadline(time.Now().Add(dialTimeout))
+	err = conn.HandshakeContext(ctx)
+	if err == nil {
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return op.Err
 	}
 	return nil
 }

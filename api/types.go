@@ -151,6 +151,7 @@ type Status struct {
 	Version   string    `json:"version"`
 	Started   time.Time `json:"started"`
 	Listen    string    `json:"listen"`
+	Admin     string    `json:"admin_listen,omitempty"` // this API over HTTPS
 	Interface string    `json:"interface"`
 	Ceiling   float64   `json:"ceiling_bytes_per_second"`
 	Free      uint64    `json:"library_free_bytes"`

@@ -39,7 +39,7 @@ var help = []struct {
 	{"unicast_sent_bytes_total", "Bytes sent by unicast.", []string{"package"}},
 	{"blocks_rejected_total", "Blocks that failed their hash at clients.", []string{"package"}},
 	{"group_rejoins_total", "Times that clients left a silent group and joined again.", []string{"package"}},
-	{"handshakes_total", "Handshakes by channel (control, https) and result.", []string{"channel", "result"}},
+	{"handshakes_total", "Handshakes by channel (control, https, admin) and result.", []string{"channel", "result"}},
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
 	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
 	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},

@@ -96,7 +96,9 @@ func full(t *testing.T) Sources {
 		Handshakes: func() map[[2]string]uint64 {
 			out := map[[2]string]uint64{}
 			for _, reason := range keyex.Reasons() {
-				out[[2]string{"control", string(reason)}], out[[2]string{"https", string(reason)}] = 1, 2
+				for i, channel := range []string{"control", "https", "admin"} {
+					out[[2]string{channel, string(reason)}] = uint64(i + 1)
+				}
 			}
 			return out
 		},

@@ -1,12 +1,19 @@
-// Package handler answers the admin API out of the daemon's parts. What goes over the
-// socket is package api's; this one is apart from it so that the command line, which runs
-// on Windows too, needs none of the daemon.
+// Package handler answers the admin API out of the daemon's parts: on the unix socket to
+// whoever can open it, over HTTPS to holders of certificates of role operator or viewer.
+// What goes over the wire is package api's; this one is apart from it so that the command
+// line, which runs on Windows too, needs none of the daemon.
+//
+// The API is one table (routes.go); api/openapi.json describes it, and a test holds both
+// and what is really answered against each other.
 package handler
 
 import (
-	"encoding/json"
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,12 +32,16 @@ type Config struct {
 	Library   *library.Library
 	Sessions  *session.Server
 	Authority *keyex.Authority // nil where an organisation's own PKI is used: bundles are then not ours to make
-	Status    func() api.Status
+	// Trust judges those who come over HTTPS, again at each request.
+	Trust  *keyex.Trust
+	Events *Events
+	Status func() api.Status
 	// Recheck ends control channels whose credentials aren't good any more.
 	Recheck func() int
-	// Servers are the addresses that bundles name unless told otherwise.
-	Servers []string
-	Log     *zap.Logger
+	// Servers are the addresses that bundles name unless told otherwise: of the control
+	// channel, and of this API over HTTPS for those who administer.
+	Servers, AdminServers []string
+	Log                   *zap.Logger
 }
 
 // server holds what the handlers need.
@@ -38,262 +49,125 @@ type server struct {
 	Config
 }
 
-// maxJSON bounds a request's JSON.
-const maxJSON = 1 << 20
+// API is the admin API. Safe for concurrent use.
+type API struct {
+	server   *server
+	mux      *http.ServeMux
+	foreign  *http.CrossOriginProtection
+	errorLog *log.Logger
+}
 
-// New returns the API. Who may use it is decided by who may open the socket.
-func New(cfg Config) http.Handler {
-	s := &server{cfg}
-	mux := http.NewServeMux()
-	for pattern, handle := range map[string]func(*http.Request) (any, error){
-		"GET /v1/status":                s.status,
-		"POST /v1/images":               s.addImage,
-		"GET /v1/images":                s.listImages,
-		"GET /v1/images/{ref}":          s.showImage,
-		"PATCH /v1/images/{ref}":        s.changeImage,
-		"DELETE /v1/images/{ref}":       s.removeImage,
-		"POST /v1/images/{ref}/verify":  s.verifyImage,
-		"GET /v1/sessions":              s.listSessions,
-		"POST /v1/sessions/{id}/stop":   s.stopSession,
-		"POST /v1/clients/{name}/evict": s.evict,
-		"GET /v1/bundles":               s.listBundles,
-		"POST /v1/bundles":              s.issueBundle,
-		"DELETE /v1/bundles/{which}":    s.revokeBundle,
-	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			answer, err := handle(r)
-			if err != nil {
-				s.fail(w, r, err)
-				return
-			}
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(answer)
-		})
+var _ http.Handler = (*API)(nil)
+
+// New returns the API. It starts nothing.
+func New(cfg Config) *API {
+	a := &API{server: &server{cfg}, mux: http.NewServeMux(), foreign: http.NewCrossOriginProtection(), errorLog: zap.NewStdLog(cfg.Log)}
+	for _, r := range routes() {
+		a.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, request *http.Request) { a.server.serve(r, w, request) })
 	}
-	return mux
+	return a
 }
 
-// statusError gives an error its HTTP status.
-type statusError struct {
-	status int
-	err    error
-}
+// Bounds of a connection.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = time.Minute
+	maxHeader     = 16 << 10
+)
 
-func (e *statusError) Error() string { return e.err.Error() }
-func (e *statusError) Unwrap() error { return e.err }
-
-func bad(format string, args ...any) error {
-	return &statusError{http.StatusBadRequest, fmt.Errorf(format, args...)}
-}
-
-// fail answers with a problem.
-func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	kind, status := api.TypeOther, http.StatusUnprocessableEntity
-	if e, ok := errors.AsType[*statusError](err); ok {
-		status = e.status
-	} else if errors.Is(err, library.ErrNotFound) {
-		status = http.StatusNotFound
-	} else if _, ok := errors.AsType[*library.DamagedError](err); ok {
-		kind = api.TypeDamaged
+// Serve answers what comes in on l until ctx ends, then closes l and cuts off whoever is
+// still there. Without a TLS configuration l is a unix socket, and who can open it is
+// an operator; with one, keyex.ServerTLS made it.
+func (a *API) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
+	s := &http.Server{
+		Handler: a, TLSConfig: secure, ErrorLog: a.errorLog,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	s.Log.Info("admin request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(api.Problem{Type: kind, Title: http.StatusText(status), Status: status, Detail: err.Error()})
+	if secure == nil {
+		s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return api.WithCaller(ctx, socketCaller(c)) }
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	var err error
+	if secure == nil {
+		err = s.Serve(l)
+	} else {
+		err = s.ServeTLS(l, "", "")
+	}
+	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve the admin API: %w", err)
 }
 
-// read reads a request's JSON strictly.
-func read(r *http.Request, into any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxJSON))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return bad("read request: %w", err)
+// ServeHTTP implements http.Handler. A request that came neither over the socket of
+// Serve nor with a certificate is refused.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(readStall + writeStall)) // until the route knows better
+	who, err := a.caller(r)
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		a.server.fail(w, r, &statusError{http.StatusForbidden, err})
+		return
 	}
-	return nil
+	r = r.WithContext(api.WithCaller(r.Context(), who))
+	// A page of somebody else's mustn't act with a certificate that a browser holds.
+	if err := a.foreign.Check(r); err != nil {
+		a.server.fail(w, r, &statusError{http.StatusForbidden, fmt.Errorf("request from a web page elsewhere: %w", err)})
+		return
+	}
+	if _, pattern := a.mux.Handler(r); pattern == "" {
+		a.unknown(w, r)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
 }
+
+// unknown says what is wrong with a request that no route fits.
+func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, to := range routes() {
+		probe := r.Clone(r.Context())
+		probe.Method = to.method
+		if _, pattern := a.mux.Handler(probe); pattern == to.method+" "+to.path && !slices.Contains(allowed, to.method) {
+			allowed = append(allowed, to.method)
+		}
+	}
+	if len(allowed) == 0 {
+		a.server.fail(w, r, &statusError{http.StatusNotFound, errors.New("no such path; GET /v1/openapi.json lists what there is")})
+		return
+	}
+	if slices.Contains(allowed, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	a.server.fail(w, r, &statusError{http.StatusMethodNotAllowed, fmt.Errorf("%s isn't for this path, only %s", r.Method, strings.Join(allowed, ", "))})
+}
+
+// caller finds out who made a request. A certificate is judged at each request, as a
+// connection may outlive it.
+func (a *API) caller(r *http.Request) (api.Caller, error) {
+	if r.TLS == nil {
+		if who, ok := api.CallerOf(r.Context()); ok {
+			return who, nil
+		}
+		return api.Caller{UID: -1}, errors.New("request came neither over the admin socket nor with a certificate")
+	}
+	holder, err := a.server.Trust.Judge(r.TLS, AdminRoles()...)
+	if err != nil {
+		return api.Caller{UID: -1}, err
+	}
+	return api.Caller{Name: holder.Name, Role: string(holder.Role), Serial: holder.Serial, Address: r.RemoteAddr, UID: -1}, nil
+}
+
+// AdminRoles are the roles that the API admits over HTTPS.
+func AdminRoles() []keyex.Role { return []keyex.Role{keyex.Operator, keyex.Viewer} }
 
 func (s *server) status(*http.Request) (any, error) { return s.Status(), nil }
 
-func (s *server) listSessions(*http.Request) (any, error) {
-	running, ended := s.Sessions.Sessions()
-	list := []api.Session{}
-	for _, info := range slices.Concat(running, ended) {
-		list = append(list, sessionOf(&info))
-	}
-	return list, nil
-}
-
-func sessionOf(info *session.SessionInfo) api.Session {
-	out := api.Session{
-		ID: info.ID, Package: info.Package, Digest: info.Digest.String(), Mode: info.Mode.String(), State: info.State.String(),
-		Group: info.Group.String(), Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
-		Rate: info.Rate, Ceiling: info.Ceiling, RateReason: string(info.RateReason), GRTT: info.GRTT.Seconds(), Epoch: info.Epoch, Pass: info.Pass,
-		Sent: api.Sent{
-			SourcePackets: info.Sent.SourcePackets, ParityPackets: info.Sent.ParityPackets, ManifestPackets: info.Sent.ManifestPackets,
-			ControlPackets: info.Sent.ControlPackets, Errors: info.Sent.Errors,
-			Bytes: info.Sent.SourceBytes + info.Sent.ParityBytes + info.Sent.ManifestBytes + info.Sent.ControlBytes,
-		},
-		NACKs:   api.NACKs{Served: info.NACKs.Served, Merged: info.NACKs.Merged, Limited: info.NACKs.Limited},
-		Clients: []api.Member{},
-	}
-	var progress []float64
-	for i := range info.Clients {
-		c := &info.Clients[i]
-		if c.Number == info.Limiting {
-			out.Limiting = c.Name
-		}
-		if c.State == session.ClientReceiving || c.State == session.ClientUnicast || c.State == session.ClientProven {
-			progress = append(progress, c.Progress)
-		}
-		out.Clients = append(out.Clients, memberOf(c))
-	}
-	if len(progress) > 0 {
-		slices.Sort(progress)
-		out.Progress, out.Median, out.Most = progress[0], progress[len(progress)/2], progress[len(progress)-1]
-	}
-	return out
-}
-
-func memberOf(c *session.ClientInfo) api.Member {
-	network := c.Lost
-	if network > c.KernelDrops {
-		network -= c.KernelDrops
-	} else {
-		network = 0
-	}
-	return api.Member{
-		Number: c.Number, Name: c.Name, Address: c.Peer.Addr.String(), Certificate: c.Peer.Name, Role: c.Peer.Role, State: string(c.State),
-		Reason: c.Reason, Joined: c.Joined, Ended: c.Ended, Progress: c.Progress, Rate: c.Rate, Loss: c.Loss, RTT: c.RTT.Seconds(),
-		LostNetwork: network, LostBuffer: c.KernelDrops, LostDisk: c.DiskDrops, Rejected: c.Rejected, NACKs: c.NACKs, Muted: c.Muted,
-		MulticastBytes: c.Multicast, UnicastBytes: c.Unicast, HeldBytes: c.Held,
-	}
-}
-
-func (s *server) stopSession(r *http.Request) (any, error) {
-	if err := s.Sessions.Stop(r.PathValue("id"), "stopped by the operator"); err != nil {
-		return nil, &statusError{http.StatusConflict, err}
-	}
-	s.Log.Info("session stopped by the operator", zap.String("session", r.PathValue("id")))
-	return struct{}{}, nil
-}
-
-// evict takes a client out of the sessions that it is in.
-func (s *server) evict(r *http.Request) (any, error) {
-	name, only := r.PathValue("name"), r.URL.Query().Get("session")
-	running, _ := s.Sessions.Sessions()
-	from := []string{}
-	var errs []error
-	for i := range running {
-		if only != "" && running[i].ID != only {
-			continue
-		}
-		for _, c := range running[i].Clients {
-			if c.Name != name && fmt.Sprint(c.Number) != name {
-				continue
-			}
-			if err := s.Sessions.Evict(running[i].ID, c.Number); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			from = append(from, running[i].ID)
-		}
-	}
-	if len(from) == 0 {
-		if err := errors.Join(errs...); err != nil {
-			return nil, &statusError{http.StatusConflict, err}
-		}
-		return nil, &statusError{http.StatusNotFound, fmt.Errorf("no client %s in a running session; list them: wimcast session show", name)}
-	}
-	s.Log.Info("client evicted by the operator", zap.String("client", name), zap.Strings("sessions", from))
-	return from, nil
-}
-
-func (s *server) authority() (*keyex.Authority, error) {
-	if s.Authority == nil {
-		return nil, &statusError{http.StatusConflict, errors.New("this distribution point uses your organisation's PKI ([pki] in its config): issue and revoke certificates there")}
-	}
-	return s.Authority, nil
-}
-
-func (s *server) listBundles(*http.Request) (any, error) {
-	a, err := s.authority()
-	if err != nil {
-		return nil, err
-	}
-	list := []api.Bundle{}
-	for _, i := range a.Issued() {
-		list = append(list, api.Bundle{Name: i.Name, Role: string(i.Role), Serial: i.Serial, Expires: i.NotAfter, Revoked: !i.Revoked.IsZero()})
-	}
-	return list, nil
-}
-
-func (s *server) issueBundle(r *http.Request) (any, error) {
-	a, err := s.authority()
-	if err != nil {
-		return nil, err
-	}
-	var request api.BundleRequest
-	if err := read(r, &request); err != nil {
-		return nil, err
-	}
-	servers := request.Servers
-	if len(servers) == 0 {
-		servers = s.Servers
-	}
-	bundle, err := a.Issue(keyex.Request{
-		Name: request.Name, Role: keyex.Role(request.Role), Lifetime: time.Duration(request.Lifetime * float64(time.Second)), Servers: servers,
-	})
-	if err != nil {
-		return nil, bad("%w", err)
-	}
-	text, err := bundle.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	identity := bundle.Identity()
-	s.Log.Info("bundle issued", zap.String("name", identity.Name), zap.String("role", string(identity.Role)), zap.String("serial", identity.Serial))
-	return api.BundleIssued{
-		Bundle: api.Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter},
-		Text:   string(text),
-	}, nil
-}
-
-func (s *server) revokeBundle(r *http.Request) (any, error) {
-	a, err := s.authority()
-	if err != nil {
-		return nil, err
-	}
-	which := strings.TrimSpace(r.PathValue("which"))
-	revoked, err := a.Revoke(which)
-	if err != nil {
-		if errors.Is(err, keyex.ErrUnknownCredential) {
-			err = &statusError{http.StatusNotFound, err}
-		}
-		return nil, err
-	}
-	out := api.BundleRevoked{Credentials: len(revoked), Evicted: []string{}}
-	for _, credential := range revoked {
-		out.Evicted = append(out.Evicted, s.evictHolders(credential.Serial)...)
-	}
-	s.Recheck()
-	s.Log.Info("bundle revoked", zap.String("which", which), zap.Int("credentials", out.Credentials), zap.Strings("evicted", out.Evicted))
-	return out, nil
-}
-
-// evictHolders takes everybody who holds a credential out of the running sessions.
-func (s *server) evictHolders(serial string) []string {
-	var evicted []string
-	running, _ := s.Sessions.Sessions()
-	for i := range running {
-		for _, c := range running[i].Clients {
-			if c.Peer.Serial != serial || !c.Ended.IsZero() {
-				continue
-			}
-			// One that ended meanwhile has nothing to lose.
-			if s.Sessions.Evict(running[i].ID, c.Number) == nil {
-				evicted = append(evicted, c.Name)
-			}
-		}
-	}
-	return evicted
+func (s *server) document(*http.Request) (any, error) {
+	return text{"application/json", api.OpenAPI()}, nil
 }

@@ -22,7 +22,7 @@ type bundleCreate struct {
 	Name     string        `arg:"" help:"Name of who holds it: a room, a machine, a person."`
 	Role     string        `help:"Role: winpe, client, operator, viewer, worker or point." default:"winpe"`
 	Lifetime time.Duration `help:"How long it is good for." default:"8760h"`
-	Server   []string      `help:"Address that it names, host:port (default: the daemon's own)." placeholder:"HOST:PORT"`
+	Address  []string      `help:"Address that it names, host:port (default: the daemon's own)." placeholder:"HOST:PORT"`
 	Output   string        `short:"o" help:"File to write (default: NAME.join)." placeholder:"FILE"`
 }
 
@@ -36,7 +36,7 @@ func (b *bundleCreate) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	issued, err := c.admin().IssueBundle(ctx, api.BundleRequest{Name: b.Name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Server})
+	issued, err := c.admin().IssueBundle(ctx, api.BundleRequest{Name: b.Name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Address})
 	if err == nil {
 		_, err = io.WriteString(f, issued.Text)
 	}
@@ -48,9 +48,22 @@ func (b *bundleCreate) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return c.print(issued.Bundle, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "%s: %s for %s until %s, serial %s; who holds the file can join, so keep it as you keep a key\n",
-			output, issued.Role, printable(issued.Name), issued.Expires.Local().Format(time.DateOnly), issued.Serial)
+		_, _ = fmt.Fprintf(w, "%s: %s for %s until %s, serial %s; who holds the file %s, so keep it as you keep a key\n",
+			output, issued.Role, printable(issued.Name), issued.Expires.Local().Format(time.DateOnly), issued.Serial, may(issued.Role))
 	})
+}
+
+// may says what a role is good for.
+func may(role string) string {
+	switch role {
+	case "winpe", "client":
+		return "can join"
+	case "operator":
+		return "can administer this distribution point over the network"
+	case "viewer":
+		return "can look at this distribution point over the network"
+	}
+	return "can't do anything with it yet"
 }
 
 type bundleList struct{}

@@ -26,11 +26,12 @@ var span = regexp.MustCompile("(?m)`[^`\n]+`|^    .+$")
 func real(root *kong.Node, line string) string {
 	node := root
 	flags := map[string]bool{"--help": true}
+	valued := map[string]bool{} // flags whose value is the next word
 	learn := func(n *kong.Node) {
 		for _, f := range n.Flags {
-			flags["--"+f.Name] = true
+			flags["--"+f.Name], valued["--"+f.Name] = true, !f.IsBool()
 			if f.Short != 0 {
-				flags["-"+string(f.Short)] = true
+				flags["-"+string(f.Short)], valued["-"+string(f.Short)] = true, !f.IsBool()
 			}
 			if f.Tag.Negatable != "" {
 				flags["--no-"+f.Name] = true
@@ -38,12 +39,19 @@ func real(root *kong.Node, line string) string {
 		}
 	}
 	learn(root)
+	value := false
 	for word := range strings.FieldsSeq(line) {
 		word = strings.Trim(word, ",.:")
+		if value {
+			value = false
+			continue
+		}
 		if strings.HasPrefix(word, "-") {
-			if name, _, _ := strings.Cut(word, "="); !flags[name] {
+			name, _, whole := strings.Cut(word, "=")
+			if !flags[name] {
 				return "no flag " + word
 			}
+			value = valued[name] && !whole
 			continue
 		}
 		if len(node.Children) == 0 {
@@ -72,7 +80,7 @@ func TestCommandsThatAreNamed(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"doctor": "no command doctor", "image verify w11": "", "image burn": "no command burn", "get w11 --bundle x": "", "get w11 --bunde x": "no flag --bunde",
-		"image": "", "image set w11 --no-multicast-only": "", "bundle create --overwrite": "no flag --overwrite",
+		"image": "", "--bundle x image burn": "no command burn", "--bundle=x --json image list": "", "image set w11 --no-multicast-only": "", "bundle create --overwrite": "no flag --overwrite",
 	} {
 		if got := real(cli.Model.Node, line); got != want {
 			t.Fatalf("%q: %q, want %q: the test can't tell", line, got, want)

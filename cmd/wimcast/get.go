@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,17 +27,19 @@ import (
 
 // getCommand receives an image.
 type getCommand struct {
-	Package   string   `arg:"" help:"Name, name@version or digest of the package."`
-	Output    string   `short:"o" help:"File to write (default: the package's name with .wim, here)." placeholder:"FILE"`
-	Bundle    string   `short:"b" help:"Join bundle." env:"WIMCAST_BUNDLE" default:"room.join" placeholder:"FILE"`
-	Server    []string `help:"Distribution point, host:port, instead of the bundle's." placeholder:"HOST:PORT"`
-	Interface string   `help:"Network interface of the group, by name or address (default: the one that reaches the server)." placeholder:"NAME"`
-	Name      string   `help:"Name to be shown by (default: the host name)."`
-	Overwrite bool     `help:"Replace FILE if it exists."`
-	NoUnicast bool     `help:"Never fetch by unicast, even where the package allows it."`
-	Lose      float64  `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
-	ReadSlow  int64    `hidden:"" help:"Receive buffer in bytes: for tests."`
+	Package   string  `arg:"" help:"Name, name@version or digest of the package."`
+	Output    string  `short:"o" help:"File to write (default: the package's name with .wim, here)." placeholder:"FILE"`
+	Interface string  `help:"Network interface of the group, by name or address (default: the one that reaches the server)." placeholder:"NAME"`
+	Name      string  `help:"Name to be shown by (default: the host name)."`
+	Overwrite bool    `help:"Replace FILE if it exists."`
+	NoUnicast bool    `help:"Never fetch by unicast, even where the package allows it."`
+	Lose      float64 `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
+	ReadSlow  int64   `hidden:"" help:"Receive buffer in bytes: for tests."`
 }
+
+// firstBundle is the bundle that is used when none is named: what the daemon's first
+// start writes.
+const firstBundle = "room.join"
 
 // Event kinds of --json beside session's.
 const (
@@ -70,7 +73,8 @@ type getResult struct {
 
 // Run implements the command.
 func (g *getCommand) Run(ctx context.Context, c *console) error {
-	bundle, err := keyex.ReadBundle(g.Bundle)
+	name := cmp.Or(c.place.Bundle, firstBundle)
+	bundle, err := keyex.ReadBundle(name)
 	if err != nil {
 		return &codedError{exitRefused, err}
 	}
@@ -80,12 +84,12 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	}
 	screen := newScreen(c)
 	if bundle.Exposed {
-		name := printable(g.Bundle)
+		name := printable(name)
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
 	}
 	servers := bundle.Servers
-	if len(g.Server) > 0 {
-		servers = g.Server
+	if len(c.place.Server) > 0 {
+		servers = withPort(c.place.Server, controlPort)
 	}
 	output := g.Output
 	if output == "" {

@@ -2,17 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
-	"errors"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -38,12 +36,12 @@ func newPoint(t *testing.T) point {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: handler.New(handler.Config{Library: l, Log: zap.NewNop()}), ReadHeaderTimeout: time.Minute}
+	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- handler.New(handler.Config{Library: l, Log: zap.NewNop()}).Serve(ctx, listener, nil) }()
 	t.Cleanup(func() {
-		_ = server.Close()
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		stop()
+		if err := <-served; err != nil {
 			t.Error(err)
 		}
 		if err := l.Close(); err != nil {

@@ -1,5 +1,5 @@
 // Command wimcast is everything that a person types: the client that receives an
-// image, and the tool that manages a distribution point over its admin socket.
+// image, and the tool that manages a distribution point over its admin API.
 package main
 
 import (
@@ -40,12 +40,13 @@ type commands struct {
 	Image   imageCommand   `cmd:"" help:"Manage the images of a distribution point."`
 	Session sessionCommand `cmd:"" help:"Watch and steer running sessions."`
 	Client  clientCommand  `cmd:"" help:"Act on the clients of running sessions."`
-	Bundle  bundleCommand  `cmd:"" help:"Make, list and revoke join bundles."`
+	Events  eventsCommand  `cmd:"" help:"Follow what happens to sessions and clients."`
+	Bundle  bundleCommand  `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
 	Demo    demoCommand    `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
-	JSON   bool   `help:"Print JSON instead of text."`
-	Socket string `help:"Admin socket of the distribution point." env:"WIMCAST_SOCKET" placeholder:"PATH"`
+	JSON bool `help:"Print JSON instead of text."`
+	place
 }
 
 // versionCommand prints the version. (--version is the version of an image.)
@@ -60,7 +61,7 @@ func (versionCommand) Run(c *console) error {
 type console struct {
 	out, err io.Writer
 	json     bool
-	socket   string
+	place    place
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -90,7 +91,7 @@ func run(args []string, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	err = parsed.Run(&console{out: out, err: errOut, json: cli.JSON, socket: cli.Socket})
+	err = parsed.Run(&console{out: out, err: errOut, json: cli.JSON, place: cli.place})
 	if err != nil {
 		fmt.Fprintf(errOut, "wimcast: %v\n", err)
 	}

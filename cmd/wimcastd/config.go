@@ -63,6 +63,7 @@ type unicastConfig struct {
 
 type adminConfig struct {
 	Socket string `toml:"socket"`
+	Listen string `toml:"listen"` // host:port of the API over HTTPS; empty: none
 }
 
 type metricsConfig struct {
@@ -246,6 +247,13 @@ func (c *config) check() error {
 	if c.Metrics.Listen != "" {
 		if _, _, err := net.SplitHostPort(c.Metrics.Listen); err != nil {
 			bad("metrics.listen", "%q is not an address such as \"127.0.0.1:7602\"", c.Metrics.Listen)
+		}
+	}
+	if c.Admin.Listen != "" {
+		if _, port, err := net.SplitHostPort(c.Admin.Listen); err != nil {
+			bad("admin.listen", "%q is not an address such as \":7601\"", c.Admin.Listen)
+		} else if _, own, err := net.SplitHostPort(c.Listen); err == nil && port == own && port != "0" {
+			bad("admin.listen", "port %s is that of listen, where unicast (TCP) is; choose another, such as 7601", port)
 		}
 	}
 	switch c.Log.Level {

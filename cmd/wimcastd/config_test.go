@@ -223,6 +223,8 @@ func TestBadValues(t *testing.T) {
 		{"[unicast]\nbudget = \"65535 B/s\"", "unicast.budget: 65535 B/s is less than \"65536 B/s\""},
 		{"[unicast]\nbudget = \"0.5 B/s\"", "unicast.budget: 0.5 B/s is less"},
 		{"[metrics]\nlisten = \"7602\"", "metrics.listen: \"7602\" is not an address"},
+		{"[admin]\nlisten = \"7601\"", "admin.listen: \"7601\" is not an address"},
+		{"[admin]\nlisten = \":7600\"", "admin.listen: port 7600 is that of listen"},
 		{"[log]\nlevel = \"loud\"", "log.level: \"loud\" is none of debug, info, warn, error"},
 		{"[pki]\nca = \"ca.pem\"", "pki: ca, certificate and key go together"},
 		{"[pki]\ncertificate = \"c.pem\"\nkey = \"k.pem\"", "pki: "},

@@ -15,7 +15,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"wimcast/api"
 	"wimcast/api/handler"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
@@ -44,6 +43,7 @@ type distributionPoint struct {
 	authority *keyex.Authority // nil with an organisation's PKI
 	trust     *keyex.Trust
 	https     keyex.Results // of handshakes on the unicast port
+	remote    keyex.Results // of handshakes of the admin API over HTTPS
 	listener  *keyex.Listener
 	sessions  *session.Server
 	unicast   *unicast.Server
@@ -53,12 +53,13 @@ type distributionPoint struct {
 	ceiling   float64
 	started   time.Time
 
-	unicastListener, scrape, admin net.Listener
-	adminServer                    *http.Server
-	handler                        http.Handler
-	running                        sync.WaitGroup
-	stop                           context.CancelFunc
-	closing                        sync.Once
+	unicastListener, scrape    net.Listener
+	adminSocket, adminListener net.Listener // the listener is nil without admin.listen
+	events                     *handler.Events
+	api                        *handler.API
+	running                    sync.WaitGroup
+	stop                       context.CancelFunc
+	closing                    sync.Once
 }
 
 // newDaemon opens everything; what it opened it closes again on error.
@@ -106,13 +107,17 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 		return d, err
 	}
 	d.metrics = metrics.New(d.sources())
+	d.events = handler.NewEvents()
 	d.sessions = session.NewServer(session.ServerConfig{
 		Open: d.openPackage, OpenGroup: d.groups.open, Ceiling: d.ceiling, MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
-		Observer: d.metrics, Revoked: d.unicast.Release, Log: log,
+		Observer: d.metrics, Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
 	d.upkeep = d.newUpkeep()
-	return d, d.listenAdmin()
+	if err := d.listenAdmin(); err != nil {
+		return d, err
+	}
+	return d, d.listenMetrics()
 }
 
 func hostOf(listen string) string {
@@ -149,28 +154,8 @@ func (d *distributionPoint) listen() (*keyex.Listener, error) {
 	return l, nil
 }
 
-// listenAdmin opens the admin socket and the metrics port.
-func (d *distributionPoint) listenAdmin() error {
-	socket := d.cfg.Admin.Socket
-	if conn, err := net.Dial("unix", socket); err == nil {
-		_ = conn.Close()
-		return fmt.Errorf("admin socket %s: another wimcastd answers there; stop it, or set admin.socket", socket)
-	}
-	_ = os.Remove(socket) // of a daemon that was killed
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		return fmt.Errorf("admin socket: %w", err)
-	}
-	d.admin = l
-	if err := os.Chmod(socket, 0o660); err != nil {
-		return fmt.Errorf("admin socket: %w", err)
-	}
-	d.handler = handler.New(handler.Config{
-		Library: d.library, Sessions: d.sessions, Authority: d.authority, Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), Log: d.log.Named("admin"),
-		Status: func() api.Status {
-			return api.Status{Version: version, Started: d.started, Listen: d.listening(), Interface: d.ifc.Name, Ceiling: d.ceiling, Free: d.free()}
-		},
-	})
+// listenMetrics opens the metrics port.
+func (d *distributionPoint) listenMetrics() (err error) {
 	if d.cfg.Metrics.Listen != "" {
 		if d.scrape, err = net.Listen("tcp", d.cfg.Metrics.Listen); err != nil {
 			return fmt.Errorf("metrics.listen: %w", err)
@@ -225,7 +210,7 @@ func (d *distributionPoint) writeFirstBundle() error {
 // start runs everything in the background; what ends by itself is sent.
 func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	ctx, d.stop = context.WithCancel(ctx)
-	ended := make(chan error, 4)
+	ended := make(chan error, 4) // one for each that sends
 	d.running.Go(func() { ended <- d.accept(ctx) })
 	d.running.Go(func() {
 		ticker := time.NewTicker(upkeepInterval)
@@ -235,8 +220,7 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	d.running.Go(func() {
 		ended <- d.unicast.Serve(ctx, d.unicastListener, keyex.ServerTLS(d.trust, &d.https, keyex.WinPE, keyex.Client), 0)
 	})
-	d.adminServer = &http.Server{Handler: d.handler, ReadHeaderTimeout: 10 * time.Second}
-	d.running.Go(func() { _ = d.adminServer.Serve(d.admin) })
+	d.serveAdmin(ctx, ended)
 	if d.scrape != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", d.metrics.Handler())
@@ -300,10 +284,7 @@ func (d *distributionPoint) close() {
 		if d.listener != nil {
 			_ = d.listener.Close()
 		}
-		if d.adminServer != nil {
-			_ = d.adminServer.Close()
-		}
-		for _, l := range []net.Listener{d.unicastListener, d.scrape, d.admin} {
+		for _, l := range []net.Listener{d.unicastListener, d.scrape, d.adminSocket, d.adminListener} {
 			if l != nil {
 				_ = l.Close()
 			}
@@ -338,6 +319,9 @@ func (d *distributionPoint) sources() metrics.Sources {
 			}
 			for reason, n := range d.https.Snapshot() {
 				out[[2]string{"https", string(reason)}] = n
+			}
+			for reason, n := range d.remote.Snapshot() {
+				out[[2]string{"admin", string(reason)}] = n
 			}
 			return out
 		},

@@ -1,0 +1,106 @@
+package handler
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wimcast/api"
+	"wimcast/crypto/keyex"
+)
+
+func (s *server) authority() (*keyex.Authority, error) {
+	if s.Authority == nil {
+		return nil, &statusError{http.StatusConflict, errors.New("this distribution point uses your organisation's PKI ([pki] in its config): issue and revoke certificates there")}
+	}
+	return s.Authority, nil
+}
+
+func (s *server) listBundles(*http.Request) (any, error) {
+	a, err := s.authority()
+	if err != nil {
+		return nil, err
+	}
+	list := []api.Bundle{}
+	for _, i := range a.Issued() {
+		list = append(list, api.Bundle{Name: i.Name, Role: string(i.Role), Serial: i.Serial, Expires: i.NotAfter, Revoked: !i.Revoked.IsZero()})
+	}
+	return list, nil
+}
+
+func (s *server) issueBundle(r *http.Request) (any, error) {
+	a, err := s.authority()
+	if err != nil {
+		return nil, err
+	}
+	var request api.BundleRequest
+	if err := read(r, &request); err != nil {
+		return nil, err
+	}
+	servers := request.Servers
+	if len(servers) == 0 {
+		if servers = s.Servers; slices.Contains(AdminRoles(), keyex.Role(request.Role)) {
+			servers = s.AdminServers
+		}
+	}
+	bundle, err := a.Issue(keyex.Request{
+		Name: request.Name, Role: keyex.Role(request.Role), Lifetime: time.Duration(request.Lifetime * float64(time.Second)), Servers: servers,
+	})
+	if err != nil {
+		return nil, bad("%w", err)
+	}
+	text, err := bundle.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	identity := bundle.Identity()
+	s.Log.Info("bundle issued", zap.String("name", identity.Name), zap.String("role", string(identity.Role)), zap.String("serial", identity.Serial))
+	return api.BundleIssued{
+		Bundle: api.Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter},
+		Text:   string(text),
+	}, nil
+}
+
+func (s *server) revokeBundle(r *http.Request) (any, error) {
+	a, err := s.authority()
+	if err != nil {
+		return nil, err
+	}
+	which := strings.TrimSpace(r.PathValue("which"))
+	revoked, err := a.Revoke(which)
+	if err != nil {
+		if errors.Is(err, keyex.ErrUnknownCredential) {
+			err = &statusError{http.StatusNotFound, err}
+		}
+		return nil, err
+	}
+	out := api.BundleRevoked{Credentials: len(revoked), Evicted: []string{}}
+	for _, credential := range revoked {
+		out.Evicted = append(out.Evicted, s.evictHolders(credential.Serial)...)
+	}
+	s.Recheck()
+	s.Log.Info("bundle revoked", zap.String("which", which), zap.Int("credentials", out.Credentials), zap.Strings("evicted", out.Evicted))
+	return out, nil
+}
+
+// evictHolders takes everybody who holds a credential out of the running sessions.
+func (s *server) evictHolders(serial string) []string {
+	var evicted []string
+	running, _ := s.Sessions.Sessions()
+	for i := range running {
+		for _, c := range running[i].Clients {
+			if c.Peer.Serial != serial || !c.Ended.IsZero() {
+				continue
+			}
+			// One that ended meanwhile has nothing to lose.
+			if s.Sessions.Evict(running[i].ID, c.Number) == nil {
+				evicted = append(evicted, c.Name)
+			}
+		}
+	}
+	return evicted
+}

@@ -1,0 +1,279 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"wimcast/api"
+	"wimcast/crypto/keyex"
+	"wimcast/library"
+	"wimcast/multicast/wire"
+	"wimcast/session"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// point is a distribution point without a network: a real library, authority and
+// session server, and the API on a socket and over HTTPS on loopback.
+type point struct {
+	t         *testing.T
+	dir       string
+	library   *library.Library
+	authority *keyex.Authority
+	sessions  *session.Server
+	events    *Events
+	api       *API
+	log       *observer.ObservedLogs
+	socket    string
+	remote    string // address of HTTPS
+	clients   sync.WaitGroup
+}
+
+func newPoint(t *testing.T) *point {
+	t.Helper()
+	core, logs := observer.New(zap.InfoLevel)
+	p := &point{t: t, dir: t.TempDir(), events: NewEvents(), log: logs}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	p.library, err = library.Open(filepath.Join(p.dir, "library"))
+	must(err)
+	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
+	must(err)
+	p.sessions = session.NewServer(session.ServerConfig{Open: p.open, OpenGroup: openGroup, Ceiling: 1e6, Watcher: p.events})
+	p.api = New(p.config(zap.New(core)))
+	p.socket = filepath.Join(p.dir, "admin.sock")
+	local, err := net.Listen("unix", p.socket)
+	must(err)
+	remote, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err)
+	p.remote = remote.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	for l, secure := range map[net.Listener]*tls.Config{local: nil, remote: keyex.ServerTLS(p.authority.Trust(), nil, AdminRoles()...)} {
+		serving.Go(func() {
+			if err := p.api.Serve(ctx, l, secure); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		serving.Wait()
+		p.sessions.Close()
+		p.clients.Wait()
+		_ = p.authority.Close()
+		_ = p.library.Close()
+	})
+	return p
+}
+
+func (p *point) config(log *zap.Logger) Config {
+	return Config{
+		Library: p.library, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, Log: log,
+		Status: func() api.Status {
+			return api.Status{Version: "test", Listen: "127.0.0.1:7600", Admin: p.remote, Interface: "lo"}
+		},
+		Recheck: func() int { return 0 }, Servers: []string{"127.0.0.1:7600"}, AdminServers: []string{"127.0.0.1:7601"},
+	}
+}
+
+func (p *point) open(_ context.Context, ref string, _ session.Peer) (*session.Package, error) {
+	found, err := p.library.Get(ref)
+	if err != nil {
+		return nil, err
+	}
+	content, err := p.library.OpenContent(ref)
+	if err != nil {
+		return nil, err
+	}
+	return &session.Package{Name: found.Reference(), Encrypt: true, Unicast: true, Content: content}, nil
+}
+
+// nowhere is a group that nobody hears.
+type nowhere struct{}
+
+func (nowhere) Send([]byte, int) error { return nil }
+func (nowhere) Close() error           { return nil }
+
+func openGroup() (*session.Group, error) {
+	return &session.Group{Addr: netip.MustParseAddrPort("239.195.16.1:63000"), Caster: nowhere{}}, nil
+}
+
+// member is a client of a session, as far as its control channel goes.
+type member struct {
+	in     chan []byte // to the server
+	out    chan wire.Message
+	closed chan struct{}
+	once   sync.Once
+	number uint32
+}
+
+func (m *member) Send(b []byte) error {
+	message, err := wire.Parse(b)
+	if err != nil {
+		return err
+	}
+	select {
+	case m.out <- message:
+	default: // like a full socket
+	}
+	return nil
+}
+
+func (m *member) Receive(buf []byte) (int, error) {
+	select {
+	case b := <-m.in:
+		return copy(buf, b), nil
+	case <-m.closed:
+		return 0, io.EOF
+	}
+}
+
+func (m *member) Close() error { m.once.Do(func() { close(m.closed) }); return nil }
+
+func (m *member) say(message wire.Message) { m.in <- message.Append(nil) }
+
+// join brings a client into the session of a package, with a bundle of its own.
+func (p *point) join(name, pkg string) *member {
+	p.t.Helper()
+	holder := p.bundle(name, keyex.WinPE).Identity()
+	m := &member{in: make(chan []byte, 8), out: make(chan wire.Message, 64), closed: make(chan struct{})}
+	peer := session.Peer{Name: holder.Name, Role: string(holder.Role), Serial: holder.Serial, Addr: netip.MustParseAddrPort("127.0.0.1:50000")}
+	p.clients.Go(func() { _ = p.sessions.Serve(context.Background(), peer, m) })
+	p.t.Cleanup(func() { _ = m.Close() })
+	m.say(&wire.Join{Request: 1, Nonce: [16]byte{1}, MaxPayload: 1472, Machine: wire.Machine{Host: name}, Package: pkg})
+	for {
+		select {
+		case message := <-m.out:
+			if welcome, ok := message.(*wire.Welcome); ok {
+				m.number = welcome.Client
+				return m
+			}
+		case <-time.After(time.Minute):
+			p.t.Fatalf("%s: no welcome", name)
+		}
+	}
+}
+
+func (p *point) bundle(name string, role keyex.Role) *keyex.Bundle {
+	p.t.Helper()
+	b, err := p.authority.Issue(keyex.Request{Name: name, Role: role, Servers: []string{p.remote}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return b
+}
+
+// caller makes requests in one way.
+type caller struct {
+	t      *testing.T
+	client *http.Client
+	base   string
+}
+
+// over returns a caller over HTTPS with a new bundle of a role.
+func (p *point) over(role keyex.Role) *caller {
+	p.t.Helper()
+	return p.with(p.bundle("somebody", role))
+}
+
+func (p *point) with(b *keyex.Bundle) *caller {
+	p.t.Helper()
+	credentials, err := b.Credentials()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: keyex.ClientTLS(credentials), ForceAttemptHTTP2: true}
+	p.t.Cleanup(transport.CloseIdleConnections)
+	return &caller{p.t, &http.Client{Transport: transport}, "https://" + p.remote}
+}
+
+// local returns a caller on the socket.
+func (p *point) local() *caller {
+	var d net.Dialer
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", p.socket) }}
+	p.t.Cleanup(transport.CloseIdleConnections)
+	return &caller{p.t, &http.Client{Transport: transport}, "http://wimcastd"}
+}
+
+// ask makes a request and returns the answer with its whole body.
+func (c *caller) ask(method, path, body string, header ...string) (*http.Response, []byte) {
+	c.t.Helper()
+	request, err := http.NewRequestWithContext(c.t.Context(), method, c.base+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	answer, err := c.client.Do(request)
+	if err != nil {
+		c.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return answer, text
+}
+
+// testWIM makes a file that is a WIM as far as its tables say, with one image and noise
+// in place of resources.
+func testWIM(size int, seed uint64, name string) []byte {
+	b := make([]byte, 208+size)
+	noise := rand.NewChaCha8([32]byte{byte(seed)})
+	_, _ = noise.Read(b[208:])
+	xml := fmt.Sprintf("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>%s</NAME><TOTALBYTES>%d</TOTALBYTES>"+
+		"<WINDOWS><ARCH>9</ARCH><EDITIONID>Education</EDITIONID></WINDOWS></IMAGE></WIM>", name, size)
+	at := len(b)
+	for _, u := range utf16.Encode([]rune(xml)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	le := binary.LittleEndian
+	copy(b, "MSWIM\x00\x00\x00")
+	le.PutUint32(b[8:], 208)
+	le.PutUint32(b[12:], 0x10d00)
+	le.PutUint16(b[40:], 1)
+	le.PutUint16(b[42:], 1)
+	le.PutUint32(b[44:], 1)
+	le.PutUint64(b[56:], uint64(at))
+	le.PutUint64(b[72:], uint64(len(b)-at))
+	le.PutUint64(b[80:], uint64(at))
+	le.PutUint64(b[88:], uint64(len(b)-at))
+	return b
+}
+
+// add adds a package to the library.
+func (p *point) add(content []byte, name, version string) library.Package {
+	p.t.Helper()
+	added, _, err := p.library.Add(p.t.Context(), bytes.NewReader(content), library.AddOptions{Name: name, Version: version, Size: int64(len(content))})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return added
+}

@@ -1,0 +1,43 @@
+package handler
+
+import (
+	"net/http"
+
+	"wimcast/crypto/keyex"
+)
+
+// route is one method of one path.
+//
+// To add one: a line in routes, a method on server that takes the request and returns
+// the answer (or a *statusError, or any error for 422), the types that go over the wire in
+// package api with a method of api.Client, and the operation in api/openapi.json with
+// every status that it can end in. TestRoutes and TestAnswers fail until the document and
+// the server agree, and until a request of TestAnswers shows each of those statuses.
+type route struct {
+	method, path string
+	role         keyex.Role // the least that is needed over HTTPS: Viewer, or Operator
+	handle       func(*server, *http.Request) (any, error)
+}
+
+// routes is the whole API, in the order of the document. A viewer may only look, so
+// whatever isn't a GET is the operator's.
+func routes() []route {
+	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	return []route{
+		{get, "/v1/openapi.json", keyex.Viewer, (*server).document},
+		{get, "/v1/status", keyex.Viewer, (*server).status},
+		{get, "/v1/events", keyex.Viewer, (*server).events},
+		{get, "/v1/images", keyex.Viewer, (*server).listImages},
+		{post, "/v1/images", keyex.Operator, (*server).addImage},
+		{get, "/v1/images/{ref}", keyex.Viewer, (*server).showImage},
+		{patch, "/v1/images/{ref}", keyex.Operator, (*server).changeImage},
+		{del, "/v1/images/{ref}", keyex.Operator, (*server).removeImage},
+		{post, "/v1/images/{ref}/verify", keyex.Operator, (*server).verifyImage},
+		{get, "/v1/sessions", keyex.Viewer, (*server).listSessions},
+		{post, "/v1/sessions/{id}/stop", keyex.Operator, (*server).stopSession},
+		{post, "/v1/clients/{name}/evict", keyex.Operator, (*server).evict},
+		{get, "/v1/bundles", keyex.Viewer, (*server).listBundles},
+		{post, "/v1/bundles", keyex.Operator, (*server).issueBundle},
+		{del, "/v1/bundles/{which}", keyex.Operator, (*server).revokeBundle},
+	}
+}
