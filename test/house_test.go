@@ -36,8 +36,12 @@ var house = map[string]room{
 		nil,
 		"it is what goes over the admin socket; the command line on Windows speaks it too",
 	},
+	"api/history": {
+		[]string{"api", "session", "crypto"},
+		"it is a record of sessions; the protocol never reads it",
+	},
 	"api/handler": {
-		[]string{"api", "session", "crypto", "crypto/keyex", "library"},
+		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
@@ -79,6 +83,7 @@ var solitary = []struct{ prefix, importer, reason string }{
 	{"github.com/prometheus/client_golang", "metrics", "names and labels are decided in one place"},
 	{"github.com/klauspost/reedsolomon", "multicast/fec", "one erasure code, compared with its twin in one place"},
 	{"github.com/zeebo/blake3", "crypto", "one hash of a block"},
+	{"modernc.org/", "api/history", "one record, and SQL in one place"},
 }
 
 // sheltered names what session's own code can't touch of the standard library.
