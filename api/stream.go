@@ -20,12 +20,13 @@ const (
 	silence = 45 * time.Second
 )
 
-// ErrSilent ends a stream on which not even a sign of life came any more.
-var ErrSilent = errors.New("the event stream fell silent")
+// ErrBroken is of a stream that was open and broke: its connection, or not even a sign of
+// life came any more.
+var ErrBroken = errors.New("the event stream broke off")
 
 // Events calls each with what happens, from now on, or after the event with the id after.
-// It returns when ctx ends, the stream does (io.EOF; ErrSilent when it died), or each fails.
-// To go on after a break, call it again with the id of the latest event.
+// It returns when ctx ends, the stream does (io.EOF, or an error that wraps ErrBroken), or each
+// fails. To go on after a break, call it again with the id of the latest event.
 func (c *Client) Events(ctx context.Context, after string, each func(Event) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -38,7 +39,7 @@ func (c *Client) Events(ctx context.Context, after string, each func(Event) erro
 		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	watchdog := time.AfterFunc(silence, func() { cancel(ErrSilent) })
+	watchdog := time.AfterFunc(silence, func() { cancel(fmt.Errorf("%w: silent for %v", ErrBroken, silence)) })
 	defer watchdog.Stop()
 	err = readStream(&watched{answer.Body, watchdog}, func(data string) error {
 		var e Event
@@ -103,7 +104,7 @@ func readStream(r io.Reader, each func(data string) error) error {
 		has = true
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read events: %w", err)
+		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	return io.EOF
 }

@@ -95,7 +95,7 @@ func (s *stream) write(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // nothing more is to be read; the reader's going shows all the same
-	out := []byte(fmt.Sprintf("retry: %d\n\n", retryAfter.Milliseconds()))
+	out := fmt.Appendf(nil, "retry: %d\n\n", retryAfter.Milliseconds())
 	if !s.whole {
 		out = appendEvent(out, api.Event{
 			ID: s.events.ring.id(s.next - 1), Kind: api.Gap, Time: time.Now(),

@@ -238,7 +238,7 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 		if n := s.open(); n != 2 {
 			t.Fatalf("%d streams are open", n)
 		}
-		time.Sleep(writeStall)
+		<-time.After(writeStall)
 		if n := s.open(); n != 1 {
 			t.Errorf("%d streams are open %v later", n, writeStall)
 		}

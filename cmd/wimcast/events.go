@@ -20,33 +20,31 @@ type eventsCommand struct {
 // comeBack is how long a stream that broke off is let alone.
 const comeBack = 2 * time.Second
 
-// Run implements the command. It ends when it is interrupted, or when the first try
-// or a later one is refused.
+// Run implements the command. It ends when it is interrupted, when the first try finds
+// nobody, or when one is refused.
 func (e *eventsCommand) Run(ctx context.Context, c *console) error {
 	client, last, was := c.admin(), e.After, false
-	for {
+	for ctx.Err() == nil {
 		err := client.Events(ctx, last, func(event api.Event) error {
-			last, was = event.ID, true
+			last = event.ID
 			return c.printEvent(event)
 		})
 		_, refused := errors.AsType[*api.Problem](err)
 		_, unwritten := errors.AsType[*printError](err)
+		was = was || errors.Is(err, io.EOF) || errors.Is(err, api.ErrBroken)
 		switch {
 		case ctx.Err() != nil:
-			return nil
-		case refused || unwritten:
+			continue
+		case refused, unwritten, !was:
 			return err
-		case !was && !errors.Is(err, io.EOF) && !errors.Is(err, api.ErrSilent):
-			return err // nothing is there
 		}
-		was = true
 		_, _ = fmt.Fprintf(c.err, "wimcast: events: %v; trying again\n", err)
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(comeBack):
 		}
 	}
+	return nil
 }
 
 // printError is an event that couldn't be written: nobody listens any more.

@@ -72,6 +72,7 @@ const readyWithin = 20 * time.Second
 type Config struct {
 	Top       string // keys outside of tables
 	Multicast string // of [multicast]
+	Admin     string // of [admin]
 	Metrics   string // of [metrics]; default: a free port
 }
 
@@ -85,8 +86,8 @@ func StartDaemon(ctx context.Context, place Place, programs Programs, dir string
 	if c.Metrics == "" {
 		c.Metrics = `listen = "127.0.0.1:0"`
 	}
-	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[metrics]\n%s\n",
-		dir, listen, c.Top, place.Interface(), c.Multicast, c.Metrics)
+	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\n%s\n",
+		dir, listen, c.Top, place.Interface(), c.Multicast, c.Admin, c.Metrics)
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
