@@ -307,8 +307,13 @@ func TestDamagedPackageGoesOut(t *testing.T) {
 		r := newRoom(t, 12, 30*crypto.BlockSize)
 		defer r.stop()
 		r.content.damaged = 20
+		d := &diary{}
+		r.server.cfg.Watcher = d
 		c := r.client("pc").start()
 		time.Sleep(5 * time.Second)
+		if alarms := d.of("alarm s1:"); len(alarms) != 1 || !strings.Contains(alarms[0], "can't be read") {
+			t.Errorf("alarms: %q", alarms)
+		}
 		if ended := r.endedSessions(); len(ended) == 0 || !strings.Contains(ended[0].Reason, "out of service") {
 			t.Errorf("sessions ended: %+v", ended)
 		}

@@ -203,6 +203,7 @@ func (s *sender) load(block int) bool {
 		}
 		s.log.Error("package can't be read", zap.Error(err))
 		s.ending = "package out of service: " + err.Error()
+		s.alarm(fmt.Sprintf("session %s of %s ended, as its package can't be read: %v", s.id, s.pkg.Name, err))
 		return false
 	}
 	clear(s.turn.source[n:])

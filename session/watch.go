@@ -18,6 +18,8 @@ const (
 type Watcher interface {
 	SessionChanged(Change, SessionInfo)
 	ClientChanged(Change, SessionInfo, ClientInfo)
+	// Alarm says in one sentence, with the next step, what somebody should look at.
+	Alarm(s SessionInfo, text string)
 }
 
 // toldEvery is how often a watcher hears of the same session or client at most: whoever
@@ -67,5 +69,13 @@ func (s *sender) tellClient(now time.Time, m *member) {
 	}
 	if change := m.told.news(now, m.info.State, m.info.State.ended()); change != "" {
 		w.ClientChanged(change, s.snapshotAlone(), m.info)
+	}
+}
+
+// alarm tells the watcher what somebody should look at. Whoever calls it sees to it that
+// one cause raises one alarm.
+func (s *sender) alarm(text string) {
+	if w := s.server.cfg.Watcher; w != nil {
+		w.Alarm(s.snapshotAlone(), text)
 	}
 }

@@ -34,13 +34,17 @@ func (d *diary) ClientChanged(change Change, s SessionInfo, c ClientInfo) {
 	d.write(fmt.Sprintf("%s %s %s %s", s.ID, c.Name, change, c.State))
 }
 
-// of returns what was told of a session or client.
+func (d *diary) Alarm(s SessionInfo, text string) { d.write("alarm " + s.ID + ": " + text) }
+
+// of returns what was told of a session ("s1", whose lines have three words), a client
+// ("s1 pc01") or by an alarm ("alarm s1:").
 func (d *diary) of(subject string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var out []string
 	for _, line := range d.lines {
-		if rest, ok := strings.CutPrefix(line, subject+" "); ok && (strings.Count(line, " ") == 2) == !strings.Contains(subject, " ") {
+		rest, ok := strings.CutPrefix(line, subject+" ")
+		if ok && (strings.Contains(subject, " ") || strings.Count(line, " ") == 2) {
 			out = append(out, rest)
 		}
 	}

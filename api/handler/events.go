@@ -49,6 +49,18 @@ func (e *Events) ClientChanged(change session.Change, info session.SessionInfo, 
 	e.ring.put(event)
 }
 
+// Alarm implements session.Watcher.
+func (e *Events) Alarm(info session.SessionInfo, text string) {
+	event := eventOf(api.Alarm, &info)
+	event.Text = text
+	e.ring.put(event)
+}
+
+// Raise puts in an alarm that has nothing to do with a session: one sentence, with the next step.
+func (e *Events) Raise(text string) {
+	e.ring.put(api.Event{Kind: api.Alarm, Time: time.Now(), Text: text})
+}
+
 func kindOf(change session.Change, began, changed, over api.EventKind) api.EventKind {
 	switch change {
 	case session.Began:

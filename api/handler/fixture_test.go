@@ -209,7 +209,7 @@ func (p *point) with(b *keyex.Bundle) *caller {
 	}
 	transport := &http.Transport{TLSClientConfig: keyex.ClientTLS(credentials), ForceAttemptHTTP2: true}
 	p.t.Cleanup(transport.CloseIdleConnections)
-	return &caller{p.t, &http.Client{Transport: transport}, "https://" + p.remote}
+	return &caller{p.t, &http.Client{Transport: transport, Timeout: 20 * time.Second}, "https://" + p.remote}
 }
 
 // local returns a caller on the socket.
@@ -217,7 +217,7 @@ func (p *point) local() *caller {
 	var d net.Dialer
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", p.socket) }}
 	p.t.Cleanup(transport.CloseIdleConnections)
-	return &caller{p.t, &http.Client{Transport: transport}, "http://wimcastd"}
+	return &caller{p.t, &http.Client{Transport: transport, Timeout: 20 * time.Second}, "http://wimcastd"}
 }
 
 // ask makes a request and returns the answer with its whole body.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type upkeep struct {
 	recheck func(before func(keyex.Identity, *keyex.RefusedError)) int
 	// evict takes a credential's holders out of the running sessions.
 	evict func(keyex.Identity) []string
+	// raise tells operators who follow events.
+	raise func(alarm string)
 	log   *zap.Logger
 
 	mu sync.Mutex // a signal may come while a tick is served
@@ -55,6 +58,7 @@ func (u *upkeep) round() {
 		switch renewed, err := u.renew(); {
 		case err != nil:
 			u.log.Error("the server's certificate can't be renewed", zap.Error(err))
+			u.raise(fmt.Sprintf("the server's certificate can't be renewed: %v; look at the state directory's ca", err))
 		case renewed:
 			u.log.Info("the server's certificate was renewed")
 		}
@@ -62,6 +66,7 @@ func (u *upkeep) round() {
 	switch changed, err := u.reread(); {
 	case err != nil:
 		u.log.Error("pki.crl: the file can't be used; the list that was read before stays in force", zap.Error(err))
+		u.raise(fmt.Sprintf("pki.crl: the file can't be used, and the list that was read before stays in force: %v", err))
 	case changed:
 		u.log.Info("pki.crl: a new revocation list is in force")
 	}
@@ -80,7 +85,7 @@ func (u *upkeep) round() {
 // newUpkeep wires the upkeep of a daemon whose listener and sessions are there.
 func (d *distributionPoint) newUpkeep() *upkeep {
 	u := &upkeep{
-		reread: d.trust.ReloadCRL, recheck: d.listener.Recheck, log: d.log,
+		reread: d.trust.ReloadCRL, recheck: d.listener.Recheck, raise: d.events.Raise, log: d.log,
 		evict: func(holder keyex.Identity) []string { return evictHolders(d.sessions, holder) },
 	}
 	if d.authority != nil {

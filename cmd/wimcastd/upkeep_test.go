@@ -51,6 +51,7 @@ func TestUpkeepRound(t *testing.T) {
 	core, logged := observer.New(zapcore.InfoLevel)
 	var done []string
 	fail := true
+	var alarms []string
 	u := &upkeep{
 		renew: func() (bool, error) {
 			done = append(done, "renew")
@@ -76,7 +77,8 @@ func TestUpkeepRound(t *testing.T) {
 			done = append(done, "evict "+holder.Name)
 			return []string{"pc09"}
 		},
-		log: zap.New(core),
+		raise: func(alarm string) { alarms = append(alarms, alarm) },
+		log:   zap.New(core),
 	}
 	tick(t, u, 2)
 	round := []string{"renew", "reread", "recheck", "evict bad"}
@@ -87,6 +89,9 @@ func TestUpkeepRound(t *testing.T) {
 		if found := logged.FilterLevelExact(zapcore.ErrorLevel).FilterMessageSnippet(want); found.Len() != 2 {
 			t.Errorf("%d errors say %q, want 2", found.Len(), want)
 		}
+	}
+	if len(alarms) != 4 || !strings.Contains(alarms[0], "no CA") || !strings.Contains(alarms[1], "no list") {
+		t.Errorf("alarms: %q", alarms)
 	}
 	if n := logged.FilterMessageSnippet("control channel ended").Len(); n != 4 {
 		t.Errorf("%d lines on channels that ended, want 4", n)
