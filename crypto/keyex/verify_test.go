@@ -362,3 +362,36 @@ func TestReasonsAreClosed(t *testing.T) {
 		t.Errorf("%d counters for %d drops", len(d.counts), len(Drops()))
 	}
 }
+
+// TestJudge: a client whose handshake was good is refused once its time is up, it was
+// revoked, or another role is asked for.
+func TestJudge(t *testing.T) {
+	c := newClock()
+	a := openTestAuthority(t, c)
+	b, err := a.Issue(Request{Name: "ann", Role: Viewer, Lifetime: time.Hour, Servers: []string{"127.0.0.1:7601"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cs := &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: b.Chain}
+	if id, err := a.Trust().Judge(cs, Operator, Viewer); err != nil || id.Name != "ann" || id.Role != Viewer {
+		t.Errorf("%+v, %v", id, err)
+	}
+	refused := func(cs *tls.ConnectionState, want Reason, roles ...Role) {
+		t.Helper()
+		_, err := a.Trust().Judge(cs, roles...)
+		if e := refusal(t, err); e.Reason != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	refused(cs, WrongRole, Operator)
+	refused(nil, NoCertificate)
+	refused(&tls.ConnectionState{PeerCertificates: b.Chain}, NoCertificate)
+	refused(&tls.ConnectionState{HandshakeComplete: true}, NoCertificate)
+	c.add(2 * time.Hour)
+	refused(cs, Expired, Viewer)
+	c.add(-2 * time.Hour)
+	if _, err := a.Revoke("ann"); err != nil {
+		t.Fatal(err)
+	}
+	refused(cs, Revoked, Viewer)
+}
