@@ -102,10 +102,12 @@ type HistoryQuery struct {
 }
 
 // HistoryPage is how many records an answer has when no limit is named, and HistoryMost
-// how many it has at most.
+// how many it has at most. HistoryNames is how many machines a question names at most, as
+// they must fit a request's header.
 const (
-	HistoryPage = 100
-	HistoryMost = 10_000
+	HistoryPage  = 100
+	HistoryMost  = 10_000
+	HistoryNames = 1000
 )
 
 func (q *HistoryQuery) path(what string) string {

@@ -43,6 +43,10 @@ var help = []struct {
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
 	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
 	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},
+	{"history_records", "Records of the history by kind.", []string{"kind"}},
+	{"history_dropped_total", "Records that were lost before they were written.", nil},
+	{"history_write_failures_total", "Writes of the history that failed.", nil},
+	{"history_oldest_timestamp_seconds", "Start of the oldest session in the history.", nil},
 	{"library_packages", "Packages by state.", []string{"state"}},
 	{"library_free_bytes", "Bytes free where the library lies.", nil},
 }
@@ -121,6 +125,17 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if c.sources.Expiries != nil {
 		for who, at := range c.sources.Expiries() {
 			put("credential_expiry_timestamp_seconds", float64(at.Unix()), who[0], who[1])
+		}
+	}
+	if c.sources.History != nil {
+		h := c.sources.History()
+		for kind, n := range h.Records {
+			put("history_records", float64(n), kind)
+		}
+		put("history_dropped_total", float64(h.Dropped))
+		put("history_write_failures_total", float64(h.Failed))
+		if !h.Oldest.IsZero() {
+			put("history_oldest_timestamp_seconds", float64(h.Oldest.UnixMilli())/1000)
 		}
 	}
 	if c.sources.SendErrors != nil {

@@ -33,8 +33,17 @@ type Sources struct {
 	Library func() (states map[string]int, free uint64)
 	// Expiries returns when credentials end, by kind and name.
 	Expiries func() map[[2]string]time.Time
+	// History returns the numbers of the record.
+	History func() HistoryNumbers
 	// SendErrors counts failed sends by interface and reason.
 	SendErrors func() map[[2]string]uint64
+}
+
+// HistoryNumbers are what the record says of itself.
+type HistoryNumbers struct {
+	Records         map[string]int64 // by kind: session, client, action
+	Oldest          time.Time        // start of the oldest session; zero without one
+	Dropped, Failed uint64           // records lost; writes that failed and were tried again
 }
 
 // Metrics is the registry with its collectors. It is an Observer of a

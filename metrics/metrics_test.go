@@ -109,6 +109,9 @@ func full(t *testing.T) Sources {
 		Expiries: func() map[[2]string]time.Time {
 			return map[[2]string]time.Time{{"server", "wimcast.internal"}: time.Unix(1_800_000_000, 0), {"ca", "ca"}: time.Unix(1_900_000_000, 0)}
 		},
+		History: func() HistoryNumbers {
+			return HistoryNumbers{Records: map[string]int64{"session": 3, "client": 2, "action": 1}, Oldest: time.Unix(1_700_000_000, 0), Dropped: 4, Failed: 5}
+		},
 		SendErrors: func() map[[2]string]uint64 {
 			out := map[[2]string]uint64{}
 			for _, reason := range []multicast.SendReason{

@@ -80,7 +80,7 @@ func (s *server) revokeBundle(r *http.Request) (any, error) {
 	}
 	out := api.BundleRevoked{Credentials: len(revoked), Evicted: []string{}}
 	for _, credential := range revoked {
-		out.Evicted = append(out.Evicted, s.evictHolders(credential.Serial)...)
+		out.Evicted = append(out.Evicted, s.evictHolders(r, credential.Serial)...)
 	}
 	s.Recheck()
 	s.Log.Info("bundle revoked", zap.String("which", which), zap.Int("credentials", out.Credentials), zap.Strings("evicted", out.Evicted))
@@ -88,7 +88,7 @@ func (s *server) revokeBundle(r *http.Request) (any, error) {
 }
 
 // evictHolders takes everybody who holds a credential out of the running sessions.
-func (s *server) evictHolders(serial string) []string {
+func (s *server) evictHolders(r *http.Request, serial string) []string {
 	var evicted []string
 	running, _ := s.Sessions.Sessions()
 	for i := range running {
@@ -98,6 +98,7 @@ func (s *server) evictHolders(serial string) []string {
 			}
 			// One that ended meanwhile has nothing to lose.
 			if s.Sessions.Evict(running[i].ID, c.Number) == nil {
+				s.record(r, api.HistoryAction{Action: "evict", Session: running[i].ID, Client: c.Name, Detail: "its bundle was revoked"}, nil)
 				evicted = append(evicted, c.Name)
 			}
 		}

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"wimcast/api"
+	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/multicast/wire"
@@ -41,6 +42,7 @@ type point struct {
 	authority *keyex.Authority
 	sessions  *session.Server
 	events    *Events
+	history   *history.Store
 	api       *API
 	log       *observer.ObservedLogs
 	socket    string
@@ -63,7 +65,9 @@ func newPoint(t *testing.T) *point {
 	must(err)
 	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
 	must(err)
-	p.sessions = session.NewServer(session.ServerConfig{Open: p.open, OpenGroup: openGroup, Ceiling: 1e6, Watcher: p.events})
+	p.history, err = history.Open(filepath.Join(p.dir, "history.db"), history.Config{})
+	must(err)
+	p.sessions = session.NewServer(session.ServerConfig{Open: p.open, OpenGroup: openGroup, Ceiling: 1e6, Watcher: p.events, Observer: p.history})
 	p.api = New(p.config(zap.New(core)))
 	p.socket = filepath.Join(p.dir, "admin.sock")
 	local, err := net.Listen("unix", p.socket)
@@ -73,6 +77,7 @@ func newPoint(t *testing.T) *point {
 	p.remote = remote.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	var serving sync.WaitGroup
+	serving.Go(func() { p.history.Run(ctx, p.sessions.Sessions) })
 	for l, secure := range map[net.Listener]*tls.Config{local: nil, remote: keyex.ServerTLS(p.authority.Trust(), nil, AdminRoles()...)} {
 		serving.Go(func() {
 			if err := p.api.Serve(ctx, l, secure); err != nil {
@@ -85,6 +90,7 @@ func newPoint(t *testing.T) *point {
 		serving.Wait()
 		p.sessions.Close()
 		p.clients.Wait()
+		_ = p.history.Close()
 		_ = p.authority.Close()
 		_ = p.library.Close()
 	})
@@ -93,7 +99,7 @@ func newPoint(t *testing.T) *point {
 
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
-		Library: p.library, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, Log: log,
+		Library: p.library, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
 		Status: func() api.Status {
 			return api.Status{Version: "test", Listen: "127.0.0.1:7600", Admin: p.remote, Interface: "lo"}
 		},

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/api"
+	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/session"
@@ -35,7 +36,10 @@ type Config struct {
 	// Trust judges those who come over HTTPS, again at each request.
 	Trust  *keyex.Trust
 	Events *Events
-	Status func() api.Status
+	// History is where actions are recorded, and what is asked for the record; nil
+	// where none is kept.
+	History *history.Store
+	Status  func() api.Status
 	// Recheck ends control channels whose credentials aren't good any more.
 	Recheck func() int
 	// Servers are the addresses that bundles name unless told otherwise: of the control

@@ -108,6 +108,8 @@ func TestSchemas(t *testing.T) {
 		"Session": api.Session{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
 		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{},
 		"Event": api.Event{}, "EventClient": api.EventClient{},
+		"HistorySession": api.HistorySession{}, "HistoryClient": api.HistoryClient{}, "HistoryAction": api.HistoryAction{},
+		"Proof": api.Proof{}, "ProofMachine": api.ProofMachine{}, "Forgotten": api.Forgotten{},
 	} {
 		schema := doc.Components.Schemas[name]
 		if schema == nil {
@@ -334,13 +336,23 @@ func TestAnswers(t *testing.T) {
 	ask(operator, stop, "/v1/sessions/s1/stop", "", http.StatusConflict)
 	ask(viewer, "GET /v1/sessions", "", "", http.StatusOK)
 
+	p.askHistory(func(operation, path string, status int) []byte {
+		t.Helper()
+		return ask(operator, operation, path, "", status)
+	})
+
 	// An organisation's PKI makes its bundles itself.
 	config := p.config(zap.NewNop())
-	config.Authority = nil
+	config.Authority, config.History = nil, nil
 	theirs := (&point{t: t, api: New(config)}).direct()
 	ask(theirs, "GET /v1/bundles", "", "", http.StatusConflict)
 	ask(theirs, "POST /v1/bundles", "", `{"name":"x","role":"winpe"}`, http.StatusConflict)
 	ask(theirs, "DELETE /v1/bundles/{which}", "/v1/bundles/x", "", http.StatusConflict)
+	for _, r := range routes() {
+		if strings.HasPrefix(r.path, "/v1/history/") { // and this one keeps no history
+			ask(theirs, r.method+" "+r.path, strings.NewReplacer("{ref}", "x", "{id}", "s1", "{name}", "x").Replace(r.path), "", http.StatusConflict)
+		}
+	}
 
 	// What was damaged on disk.
 	spoil(t, filepath.Join(p.dir, "library"), int64(len(wim)))

@@ -39,5 +39,11 @@ func routes() []route {
 		{get, "/v1/bundles", keyex.Viewer, (*server).listBundles},
 		{post, "/v1/bundles", keyex.Operator, (*server).issueBundle},
 		{del, "/v1/bundles/{which}", keyex.Operator, (*server).revokeBundle},
+		{get, "/v1/history/sessions", keyex.Viewer, (*server).historySessions},
+		{get, "/v1/history/sessions/{id}", keyex.Viewer, (*server).historySession},
+		{get, "/v1/history/clients", keyex.Viewer, (*server).historyClients},
+		{get, "/v1/history/actions", keyex.Viewer, (*server).historyActions},
+		{get, "/v1/history/proof/{ref}", keyex.Viewer, (*server).historyProof},
+		{del, "/v1/history/clients/{name}", keyex.Operator, (*server).forget},
 	}
 }

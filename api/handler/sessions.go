@@ -68,7 +68,9 @@ func memberOf(c *session.ClientInfo) api.Member {
 }
 
 func (s *server) stopSession(r *http.Request) (any, error) {
-	if err := s.Sessions.Stop(r.PathValue("id"), "stopped by the operator"); err != nil {
+	err := s.Sessions.Stop(r.PathValue("id"), "stopped by the operator")
+	s.record(r, api.HistoryAction{Action: "stop", Session: r.PathValue("id")}, err)
+	if err != nil {
 		return nil, &statusError{http.StatusConflict, err}
 	}
 	s.Log.Info("session stopped by the operator", zap.String("session", r.PathValue("id")))
@@ -89,7 +91,9 @@ func (s *server) evict(r *http.Request) (any, error) {
 			if c.Name != name && fmt.Sprint(c.Number) != name {
 				continue
 			}
-			if err := s.Sessions.Evict(running[i].ID, c.Number); err != nil {
+			err := s.Sessions.Evict(running[i].ID, c.Number)
+			s.record(r, api.HistoryAction{Action: "evict", Session: running[i].ID, Client: c.Name}, err)
+			if err != nil {
 				errs = append(errs, err)
 				continue
 			}

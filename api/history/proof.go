@@ -36,7 +36,7 @@ func (s *Store) Proof(ctx context.Context, digest string, q api.HistoryQuery) (a
 		proof.Machines = append(proof.Machines, judge(sightings, digest))
 	}
 	for _, name := range q.Clients {
-		if !isGlob(name) && !slices.ContainsFunc(machines, func(m []sighting) bool { return slices.ContainsFunc(m, func(c sighting) bool { return c.is(name) }) }) {
+		if name = clean(name); name != "" && !isGlob(name) && !slices.ContainsFunc(machines, func(m []sighting) bool { return slices.ContainsFunc(m, func(c sighting) bool { return c.is(name) }) }) {
 			proof.Machines = append(proof.Machines, api.ProofMachine{Name: name, State: api.ProofNeverSeen})
 		}
 	}
@@ -55,8 +55,8 @@ func (s *Store) Proof(ctx context.Context, digest string, q api.HistoryQuery) (a
 
 // is reports whether a pattern without * and ? names the machine: clientFits, again.
 func (c *sighting) is(name string) bool {
-	return strings.EqualFold(c.Name, name) || c.UUID != "" && strings.EqualFold(c.UUID, name) || c.Serial != "" && strings.EqualFold(c.Serial, name) ||
-		c.MACs != "" && slices.Contains(strings.Split(c.MACs, ","), strings.ToLower(strings.ReplaceAll(name, "-", ":")))
+	return name != "" && (strings.EqualFold(c.Name, name) || strings.EqualFold(c.UUID, name) || strings.EqualFold(c.Serial, name) ||
+		slices.Contains(strings.Split(c.MACs, ","), strings.ToLower(strings.ReplaceAll(name, "-", ":"))))
 }
 
 // machines returns what the record has of each machine that a query names, in the order of time.

@@ -29,6 +29,8 @@ const (
 	smallestSymbol = 1344   // bytes; the least of session's sizes (docs/protocol.md, section 2)
 	leastMTU       = ipUDP + wire.HeaderLen + wire.SymbolHeaderLen + smallestSymbol + crypto.Overhead
 	leastBudget    = 65_536 // bytes/s; unicast refuses less
+	leastKept      = time.Hour
+	leastRows      = 1000
 )
 
 // config is the daemon's configuration. Every key has a default that works;
@@ -43,6 +45,7 @@ type config struct {
 	Unicast   unicastConfig   `toml:"unicast"`
 	Admin     adminConfig     `toml:"admin"`
 	Metrics   metricsConfig   `toml:"metrics"`
+	History   historyConfig   `toml:"history"`
 	Log       logConfig       `toml:"log"`
 	PKI       pkiConfig       `toml:"pki"`
 }
@@ -70,6 +73,12 @@ type metricsConfig struct {
 	Listen string `toml:"listen"` // host:port; empty: none
 }
 
+type historyConfig struct {
+	Record  bool  `toml:"record"`
+	Keep    age   `toml:"keep"`     // of sessions since their end; 0: for ever
+	MaxRows int64 `toml:"max_rows"` // records of all kinds; 0: any number
+}
+
 type logConfig struct {
 	Level string `toml:"level"` // debug, info, warn, error
 }
@@ -92,6 +101,30 @@ func (d *duration) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is not a duration such as \"30s\"", text)
 	}
 	*d = duration(v)
+	return nil
+}
+
+// age reads "400d" or what duration reads; "0" is for ever. A day has 24 hours.
+type age time.Duration
+
+// maxAge is the most that an age can be, in days.
+const maxAge = 36_500
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (a *age) UnmarshalText(text []byte) error {
+	if number, ok := strings.CutSuffix(string(text), "d"); ok {
+		days, err := strconv.ParseUint(number, 10, 32)
+		if err != nil || days > maxAge {
+			return fmt.Errorf("%q is not a number of days such as \"400d\", up to %d", text, maxAge)
+		}
+		*a = age(days) * age(24*time.Hour)
+		return nil
+	}
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 || v > maxAge*24*time.Hour {
+		return fmt.Errorf("%q is not an age such as \"400d\" or \"36h\"", text)
+	}
+	*a = age(v)
 	return nil
 }
 
@@ -131,6 +164,7 @@ func defaults() config {
 		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
 		Unicast:   unicastConfig{Slots: 4},
 		Metrics:   metricsConfig{Listen: "127.0.0.1:7602"},
+		History:   historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
 		Log:       logConfig{Level: "info"},
 	}
 	c.State = stateDir()
@@ -255,6 +289,12 @@ func (c *config) check() error {
 		} else if _, own, err := net.SplitHostPort(c.Listen); err == nil && port == own && port != "0" {
 			bad("admin.listen", "port %s is that of listen, where unicast (TCP) is; choose another, such as 7601", port)
 		}
+	}
+	if c.History.Keep > 0 && c.History.Keep < age(leastKept) {
+		bad("history.keep", "%v is less than %v; \"0\" keeps for ever, history.record = false keeps nothing", time.Duration(c.History.Keep), leastKept)
+	}
+	if c.History.MaxRows != 0 && c.History.MaxRows < leastRows {
+		bad("history.max_rows", "%d is less than %d; 0 means any number", c.History.MaxRows, leastRows)
 	}
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":

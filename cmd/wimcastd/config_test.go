@@ -53,6 +53,7 @@ func TestDefaults(t *testing.T) {
 		Unicast:   unicastConfig{Slots: 4},
 		Admin:     adminConfig{Socket: "/run/wimcast/admin.sock"},
 		Metrics:   metricsConfig{Listen: "127.0.0.1:7602"},
+		History:   historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
 		Log:       logConfig{Level: "info"},
 	}
 	if got := load(t, write(t, "")); !reflect.DeepEqual(got, want) {
@@ -378,5 +379,21 @@ func TestCheckFlag(t *testing.T) {
 	}
 	if got := errOut.String(); !strings.Contains(got, bad) || !strings.Contains(got, "line 3: unknown key lisen") {
 		t.Errorf("-check of a bad configuration says %q", got)
+	}
+}
+
+func TestHistoryConfig(t *testing.T) {
+	for text, want := range map[string]time.Duration{`"400d"`: 400 * 24 * time.Hour, `"36h"`: 36 * time.Hour, `"0"`: 0, `"0d"`: 0, `"1h"`: time.Hour, `"36500d"`: 36_500 * 24 * time.Hour} {
+		if got := load(t, write(t, "[history]\nkeep = "+text)).History.Keep; time.Duration(got) != want {
+			t.Errorf("keep = %s: %v, want %v", text, time.Duration(got), want)
+		}
+	}
+	for text, says := range map[string]string{
+		`keep = "36501d"`: "36501d", `keep = "-1d"`: "-1d", `keep = "1.5d"`: "1.5d", `keep = "d"`: "d", `keep = "soon"`: "soon", `keep = "59m"`: "history.keep: 59m0s is less",
+		`keep = 400`: "keep", `max_rows = 999`: "history.max_rows: 999", `max_rows = -1`: "history.max_rows: -1",
+	} {
+		if _, err := loadConfig(write(t, "[history]\n"+text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want something about %q", text, err, says)
+		}
 	}
 }

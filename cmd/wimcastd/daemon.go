@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/api/handler"
+	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/metrics"
@@ -48,6 +49,7 @@ type distributionPoint struct {
 	sessions  *session.Server
 	unicast   *unicast.Server
 	metrics   *metrics.Metrics
+	history   *history.Store // nil where none is kept
 	groups    *groupPool
 	upkeep    *upkeep
 	ceiling   float64
@@ -106,11 +108,12 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	}); err != nil {
 		return d, err
 	}
+	d.openHistory()
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
 	d.sessions = session.NewServer(session.ServerConfig{
 		Open: d.openPackage, OpenGroup: d.groups.open, Ceiling: d.ceiling, MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
-		Observer: d.metrics, Watcher: d.events, Revoked: d.unicast.Release, Log: log,
+		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
 	d.upkeep = d.newUpkeep()
@@ -212,6 +215,9 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	ctx, d.stop = context.WithCancel(ctx)
 	ended := make(chan error, 4) // one for each that sends
 	d.running.Go(func() { ended <- d.accept(ctx) })
+	if d.history != nil {
+		d.running.Go(func() { d.history.Run(ctx, d.sessions.Sessions) })
+	}
 	d.running.Go(func() {
 		ticker := time.NewTicker(upkeepInterval)
 		defer ticker.Stop()
@@ -290,6 +296,11 @@ func (d *distributionPoint) close() {
 			}
 		}
 		d.running.Wait()
+		if d.history != nil {
+			if err := d.history.Close(); err != nil {
+				d.log.Warn("closing the history failed", zap.Error(err))
+			}
+		}
 		if d.authority != nil {
 			_ = d.authority.Close()
 		}
@@ -303,6 +314,7 @@ func (d *distributionPoint) close() {
 
 func (d *distributionPoint) sources() metrics.Sources {
 	return metrics.Sources{
+		History:  d.historyNumbers(),
 		Version:  version,
 		Sessions: func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
 		Totals: func() (map[string]session.PackageTotals, map[string]uint64) {
