@@ -35,7 +35,8 @@ const (
 	runPackets    = 44                     // packets in one Send
 	mailboxLength = 1024                   // events; overload drops the newest, clients repeat
 	mailAtOnce    = 256                    // events handled between two bursts
-	parityWindow  = 64                     // blocks that decide how much parity goes ahead
+	parityWindow  = 64                     // blocks that decide how much parity goes ahead,
+	parityLeast   = 16                     // or fewer at first
 	shareEvery    = 10 * time.Millisecond  // between claims to the machine's ceiling
 	aloneShare    = 0.2                    // of the rate, for repair that serves one client
 )

@@ -44,18 +44,22 @@ func (d *parityDemand) lacking(block, n int) {
 	}
 }
 
-// ahead returns how many parity symbols a turn starts with: about the 10th
-// percentile of what the window's blocks needed, so that almost none is wasted.
+// aheadShare is what share of the window's blocks needed no more parity than goes ahead of the NACKs
+// (docs/design.md has the table that decided it).
+const aheadShare = 0.5
+
+// ahead returns how many parity symbols a turn of k source symbols starts with.
 func (d *parityDemand) ahead(k int) int {
-	if d.turns < parityWindow {
+	n := min(d.turns, parityWindow)
+	if n < parityLeast {
 		return 0
 	}
 	var sorted [parityWindow]int
 	for i := range sorted {
 		sorted[i] = d.window[i].demand
 	}
-	slices.Sort(sorted[:])
-	return min(sorted[parityWindow/10], k/4)
+	slices.Sort(sorted[:n])
+	return min(sorted[int(aheadShare*float64(n))], k/4)
 }
 
 // pickTurn makes sure that there is a symbol to send, in the order of section 5,
