@@ -177,7 +177,14 @@ func TestDiskFull(t *testing.T) {
 	if got := s.Stats(); got.Failed != 2 || got.Dropped != 0 {
 		t.Fatalf("with a full disk: %+v", got)
 	}
+	// Meanwhile another ends, and the queue has no room for that.
+	s.write(func() (running, ended []session.SessionInfo) { return []session.SessionInfo{cast(2, "w10@1", 0)}, nil })
 	limit(1 << 20)
+	lost := over(cast(3, "w10@1", 0), 4)
+	s.write(func() (running, ended []session.SessionInfo) { return nil, []session.SessionInfo{lost} })
+	if got, err := s.Session(t.Context(), "s3"); err != nil || got.State != api.HistoryEnded {
+		t.Errorf("an end during the trouble: %+v, %v", got, err)
+	}
 	got, err := s.Session(t.Context(), "s1")
 	if err != nil || got.Proven != 200 || got.State != api.HistoryEnded {
 		t.Errorf("when there is room again: %+v, %v", got, err)

@@ -213,6 +213,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING
   state = ?12, reason = ?13, joined = ?14, ended = ?15, proven = coalesce(?16, proven), progress = ?17, lost_network = ?18, lost_buffer = ?19, lost_disk = ?20,
   rejected = ?21, rejoins = ?22, nacks = ?23, multicast_bytes = ?24, unicast_bytes = ?25, held_bytes = ?26
 WHERE session = ?1 AND number = ?2 RETURNING id`
+	insertAction = `INSERT INTO actions (at, who, action, session, name, client, detail, error)
+VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?)`
 	insertClient = `INSERT INTO clients (session, number, machine, name, uuid, serial, macs, address, certificate, certificate_serial, role, state, reason,
   joined, ended, proven, progress, lost_network, lost_buffer, lost_disk, rejected, rejoins, nacks, multicast_bytes, unicast_bytes, held_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
@@ -222,15 +224,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 // and returns the row's id.
 func (w *writer) upsert(update, insert string, args ...any) (id int64) {
 	for _, text := range []string{update, insert} {
+		statement := w.prepare(text)
 		if w.err != nil {
 			return 0
-		}
-		statement := w.statements[text]
-		if statement == nil {
-			if statement, w.err = w.tx.Prepare(text); w.err != nil {
-				return 0
-			}
-			w.statements[text] = statement
 		}
 		err := statement.QueryRow(args...).Scan(&id)
 		if !errors.Is(err, sql.ErrNoRows) {
@@ -239,6 +235,20 @@ func (w *writer) upsert(update, insert string, args ...any) (id int64) {
 		}
 	}
 	return id
+}
+
+// prepare returns a statement of the transaction; nil when it has failed.
+func (w *writer) prepare(text string) *sql.Stmt {
+	if w.err != nil {
+		return nil
+	}
+	statement := w.statements[text]
+	if statement == nil {
+		if statement, w.err = w.tx.Prepare(text); w.err == nil {
+			w.statements[text] = statement
+		}
+	}
+	return statement
 }
 
 // session writes a session and the clients that it lists.
@@ -298,10 +308,10 @@ func (w *writer) put(b *book, r clientRow, last bool) {
 
 // action writes an action; its session is the latest of this daemon's that is called so.
 func (w *writer) action(a *api.HistoryAction, baseline int64) {
+	statement := w.prepare(insertAction)
 	if w.err != nil {
 		return
 	}
-	_, w.err = w.tx.Exec(`INSERT INTO actions (at, who, action, session, name, client, detail, error)
-		VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?)`,
+	_, w.err = statement.Exec(
 		a.At.UnixMilli(), clean(a.Who), clean(a.Action), a.Session, baseline, clean(a.Session), clean(a.Client), clean(a.Detail), clean(a.Error))
 }
