@@ -32,8 +32,14 @@ type asker struct {
 
 func (a *asker) round() time.Duration { return max(20*time.Millisecond, 4*a.grtt) }
 
-// hold is how long a block isn't asked for again after a NACK of one's own.
-func (a *asker) hold() time.Duration { return max(100*time.Millisecond, 4*a.grtt) }
+// hold is how long a block isn't asked for again after a NACK of one's own. At a pass end nothing else is
+// sent that its repair would have to wait for.
+func (a *asker) hold(passEnded bool) time.Duration {
+	if passEnded {
+		return a.round()
+	}
+	return max(100*time.Millisecond, 4*a.grtt)
+}
 
 // candidates lists open blocks that a NACK may name now: their turn has ended, a
 // hold-off ago, and nothing holds them back. The oldest first.
@@ -76,7 +82,7 @@ func (a *asker) nack(now time.Time, random *rand.Rand, open map[int]*openBlock, 
 	var lacks []wire.Lack
 	for _, b := range candidates {
 		lacks = append(lacks, wire.Lack{Block: uint32(b.block), Symbols: uint8(b.lacking())})
-		b.held = now.Add(a.hold())
+		b.held = now.Add(a.hold(passEnded))
 	}
 	for _, block := range missed[:min(len(missed), wire.MaxNACKBlocks-len(lacks))] {
 		lacks = append(lacks, wire.Lack{Block: uint32(block), Symbols: math.MaxUint8})

@@ -166,8 +166,8 @@ func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 			}
 			continue
 		}
-		if s.need.has(block) {
-			continue // its turn is coming anyway
+		if s.need.has(block) && s.comesSoon(block) {
+			continue
 		}
 		s.parity.lacking(block, n)
 		if s.debts.ask(now, m.number, lack.Block, n, highest) {
@@ -180,6 +180,28 @@ func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 	} else {
 		s.info.NACKs.Merged++
 	}
+}
+
+// soonTurns is how many turns of needed blocks are waited for in place of repair. A client that joins late makes
+// half the image needed: were all of that waited for, those that lack a symbol of it would be done only with the late one.
+const soonTurns = 16
+
+// comesSoon reports whether a needed block's turn is one of the next.
+func (s *sender) comesSoon(block int) bool {
+	if block < s.geo.m {
+		return true
+	}
+	next := s.cursor
+	for range soonTurns {
+		if next = s.need.next(next); next < 0 {
+			next = s.need.next(0)
+		}
+		if next == block {
+			return true
+		}
+		next++
+	}
+	return false
 }
 
 // checkCost sends a client that alone caused more than an image of symbols to

@@ -31,6 +31,7 @@ const (
 const (
 	castingStatus = 100 * time.Millisecond // status while casting, for round-trip times
 	promiseStatus = 10 * time.Millisecond  // at most this often for new promises
+	endTimes      = 3                      // statuses that tell a pass end in quick succession
 	runLimit      = 64_000                 // bytes in one Send: what fits a UDP datagram of 64 KiB
 	runPackets    = 44                     // packets in one Send
 	mailboxLength = 1024                   // events; overload drops the newest, clients repeat
@@ -94,15 +95,16 @@ type sender struct {
 	statusAt  time.Time // of the latest status
 	promised  bool      // debts since the latest status
 
-	roster *roster
-	random *rand.Rand
-	pass   uint32
-	state  wire.State
-	idle   time.Time // since when nobody has a part in the session
-	ending string    // reason, once it ends
-	info   SessionInfo
-	told   told[wire.State]
-	arena  []byte
+	roster  *roster
+	random  *rand.Rand
+	pass    uint32
+	state   wire.State
+	endTold int       // statuses since the latest pass end
+	idle    time.Time // since when nobody has a part in the session
+	ending  string    // reason, once it ends
+	info    SessionInfo
+	told    told[wire.State]
+	arena   []byte
 }
 
 // rekeying is a change of epoch under way: nothing is sealed meanwhile.
@@ -255,6 +257,9 @@ func (s *sender) statusDue() time.Time {
 		every = castingStatus
 	case s.state == wire.PassEnded:
 		every = min(statusEvery, max(100*time.Millisecond, 4*s.grtt.value()))
+		if s.endTold < endTimes { // some have lost the first, and time runs
+			every = max(promiseStatus, 2*s.grtt.value())
+		}
 	}
 	return s.statusAt.Add(every)
 }
@@ -272,6 +277,7 @@ func (s *sender) sendStatus(now time.Time) {
 	s.grtt.sent(s.number, now)
 	s.number++
 	s.statusAt, s.promised = now, false
+	s.endTold++
 	s.info.Sent.ControlPackets++
 	s.info.Sent.ControlBytes += uint64(len(packet))
 	s.pacer.Spend(now, len(packet))
@@ -390,6 +396,7 @@ func (s *sender) endPass(now time.Time) {
 		return
 	}
 	s.pass++
+	s.endTold = 0
 	s.state = wire.PassEnded
 	if s.rekey == nil {
 		s.sendStatus(now)
