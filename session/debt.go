@@ -20,7 +20,7 @@ type debtBook struct {
 	owed  map[uint32]*debt
 	queue []waiting // what is owed, the oldest first
 	asked uint64    // debts ever
-	sent  map[uint32][]sentRun
+	sent  map[uint32]sentRuns
 	log   []sentAt // what to forget when
 }
 
@@ -45,13 +45,38 @@ type sentRun struct {
 	at    time.Time // of the first
 }
 
+// sentRuns are the runs of one block, the oldest first. Most blocks have one: it takes no allocation.
+type sentRuns struct {
+	oldest sentRun
+	later  []sentRun
+}
+
+// newest returns the newest run, which may be changed before r is stored again.
+func (r *sentRuns) newest() *sentRun {
+	if n := len(r.later); n > 0 {
+		return &r.later[n-1]
+	}
+	return &r.oldest
+}
+
+// above counts the symbols of a run with packet numbers above h.
+func (r *sentRun) above(h uint64) int {
+	switch last := r.first + uint64(r.n) - 1; {
+	case r.first > h:
+		return r.n
+	case last > h:
+		return int(last - h)
+	}
+	return 0
+}
+
 type sentAt struct {
 	block uint32
 	at    time.Time
 }
 
 func newDebtBook() *debtBook {
-	return &debtBook{owed: map[uint32]*debt{}, sent: map[uint32][]sentRun{}}
+	return &debtBook{owed: map[uint32]*debt{}, sent: map[uint32]sentRuns{}}
 }
 
 // ask notes that a client lacks n symbols of a block, having seen packet numbers
@@ -84,27 +109,32 @@ func (d *debtBook) ask(now time.Time, client, block uint32, n int, highest uint6
 
 // sentAbove counts the symbols of a block sent with packet numbers above h.
 func (d *debtBook) sentAbove(block uint32, h uint64) int {
-	total := 0
-	for _, run := range d.sent[block] {
-		switch {
-		case run.first > h:
-			total += run.n
-		case run.first+uint64(run.n)-1 > h:
-			total += int(run.first + uint64(run.n) - 1 - h)
-		}
+	runs, ok := d.sent[block]
+	if !ok {
+		return 0
+	}
+	total := runs.oldest.above(h)
+	for i := range runs.later {
+		total += runs.later[i].above(h)
 	}
 	return total
 }
 
 // paid notes that n symbols of a block went out from packet number first on.
 func (d *debtBook) paid(now time.Time, block uint32, first uint64, n int) {
-	runs := d.sent[block]
-	if last := len(runs) - 1; last >= 0 && runs[last].first+uint64(runs[last].n) == first && now.Sub(runs[last].at) < runSpan {
-		runs[last].n += n
+	runs, ok := d.sent[block]
+	if newest := runs.newest(); ok && newest.first+uint64(newest.n) == first && now.Sub(newest.at) < runSpan {
+		newest.n += n
 	} else {
-		d.sent[block] = append(runs, sentRun{first: first, n: n, at: now})
+		run := sentRun{first: first, n: n, at: now}
+		if ok {
+			runs.later = append(runs.later, run)
+		} else {
+			runs.oldest = run
+		}
 		d.log = append(d.log, sentAt{block: block, at: now})
 	}
+	d.sent[block] = runs
 	if entry := d.owed[block]; entry != nil {
 		entry.symbols = max(0, entry.symbols-n)
 	}
@@ -151,10 +181,11 @@ func (d *debtBook) promises(limit int) []wire.Promise {
 func (d *debtBook) forget(now time.Time) {
 	for len(d.log) > 0 && now.Sub(d.log[0].at) > debtMemory {
 		block := d.log[0].block
-		if runs := d.sent[block]; len(runs) <= 1 {
+		if runs := d.sent[block]; len(runs.later) == 0 {
 			delete(d.sent, block)
 		} else {
-			d.sent[block] = runs[1:]
+			runs.oldest, runs.later = runs.later[0], runs.later[1:]
+			d.sent[block] = runs
 		}
 		d.log = d.log[1:]
 	}

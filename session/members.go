@@ -275,14 +275,21 @@ func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
 	if rtt, ok := s.grtt.heard(now, r.Echo, r.Held); ok {
 		info.RTT = rtt
 	}
-	if s.state == wire.Casting && info.State == ClientReceiving && !s.outlier(now, m) {
-		s.law.hear(now, rateSample{
-			client: m.number, delivery: info.Rate, loss: min(info.Loss, 1), delay: r.Delay,
-			packets:     int(grown(last.Opened, r.Opened) + grown(last.Lost, r.Lost)),
-			kernelDrops: grown(last.KernelDrops, r.KernelDrops),
-			from:        last.Highest, next: s.number,
-		})
+	if s.state != wire.Casting || info.State != ClientReceiving {
+		return
 	}
+	if s.outlier(now, m) {
+		if m.number == s.law.limiting {
+			s.law.restore(now) // what it was cut for, on trial, before it was known that this is one client's own
+		}
+		return
+	}
+	s.law.hear(now, rateSample{
+		client: m.number, delivery: info.Rate, loss: min(info.Loss, 1), delay: r.Delay,
+		packets:     int(grown(last.Opened, r.Opened) + grown(last.Lost, r.Lost)),
+		kernelDrops: grown(last.KernelDrops, r.KernelDrops),
+		from:        last.Highest, next: s.number,
+	})
 }
 
 // grown is the difference of a counter that a client tells; a lie or a restart counts as nothing.
