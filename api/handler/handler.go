@@ -28,7 +28,7 @@ import (
 	"wimcast/session"
 )
 
-// Config is what the API gives access to. All fields are required.
+// Config is what the API gives access to. All fields are required that don't say otherwise.
 type Config struct {
 	Library   *library.Library
 	Sessions  *session.Server
@@ -40,6 +40,8 @@ type Config struct {
 	// where none is kept.
 	History *history.Store
 	Status  func() api.Status
+	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
+	MayBeMulticastOnly func(name, version string) error
 	// Recheck ends control channels whose credentials aren't good any more.
 	Recheck func() int
 	// Servers are the addresses that bundles name unless told otherwise: of the control

@@ -68,6 +68,9 @@ func (s *server) changeImage(r *http.Request) (any, error) {
 	if err := read(r, &change); err != nil {
 		return nil, err
 	}
+	if err := s.mayChange(r.PathValue("ref"), change); err != nil {
+		return nil, err
+	}
 	p, err := s.Library.Change(r.PathValue("ref"), library.Change{
 		Name: change.Name, Comment: change.Comment, AllowMulticast: change.AllowMulticast, Encrypt: change.Encrypt, MulticastOnly: change.MulticastOnly,
 	})
@@ -76,6 +79,28 @@ func (s *server) changeImage(r *http.Request) (any, error) {
 	}
 	s.Log.Info("image changed", zap.String("package", p.Reference()), zap.Any("flags", p.Flags), zap.String("comment", p.Comment))
 	return imageOf(&p), nil
+}
+
+// mayChange refuses a change that contradicts the configuration.
+func (s *server) mayChange(ref string, change api.ImageChange) error {
+	if s.MayBeMulticastOnly == nil {
+		return nil
+	}
+	p, err := s.Library.Get(ref)
+	if err != nil {
+		return err
+	}
+	name, only := p.Name, p.Flags.MulticastOnly
+	if change.Name != nil {
+		name = *change.Name
+	}
+	if change.MulticastOnly != nil {
+		only = *change.MulticastOnly
+	}
+	if !only {
+		return nil
+	}
+	return s.MayBeMulticastOnly(name, p.Version)
 }
 
 func (s *server) removeImage(r *http.Request) (any, error) {

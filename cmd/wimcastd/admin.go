@@ -44,7 +44,8 @@ func (d *distributionPoint) listenAdmin() (err error) {
 	}
 	d.api = handler.New(handler.Config{
 		Library: d.library, Sessions: d.sessions, Authority: d.authority, Trust: d.trust, Events: d.events, History: d.history, Status: d.status,
-		Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), AdminServers: d.adminServers(), Log: d.log.Named("admin"),
+		Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), AdminServers: d.adminServers(),
+		MayBeMulticastOnly: d.cfg.checkMulticastOnly, Log: d.log.Named("admin"),
 	})
 	return nil
 }

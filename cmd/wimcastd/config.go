@@ -43,6 +43,9 @@ type config struct {
 	Drain     duration        `toml:"drain"`
 	Multicast multicastConfig `toml:"multicast"`
 	Unicast   unicastConfig   `toml:"unicast"`
+	Session   sessionConfig   `toml:"session"`
+	Package   packageConfigs  `toml:"package"`
+	Limits    limitsConfig    `toml:"limits"`
 	Admin     adminConfig     `toml:"admin"`
 	Metrics   metricsConfig   `toml:"metrics"`
 	History   historyConfig   `toml:"history"`
@@ -163,6 +166,7 @@ func defaults() config {
 		Listen: ":7600", Drain: duration(30 * time.Second),
 		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
 		Unicast:   unicastConfig{Slots: 4},
+		Session:   defaultSession(),
 		Metrics:   metricsConfig{Listen: "127.0.0.1:7602"},
 		History:   historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
 		Log:       logConfig{Level: "info"},
@@ -296,6 +300,7 @@ func (c *config) check() error {
 	if c.History.MaxRows != 0 && c.History.MaxRows < leastRows {
 		bad("history.max_rows", "%d is less than %d; 0 means any number", c.History.MaxRows, leastRows)
 	}
+	errs = append(errs, c.checkRules())
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:

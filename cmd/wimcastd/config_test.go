@@ -51,6 +51,7 @@ func TestDefaults(t *testing.T) {
 		State: "/var/lib/wimcast", Listen: ":7600", Drain: duration(30 * time.Second),
 		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
 		Unicast:   unicastConfig{Slots: 4},
+		Session:   defaultSession(),
 		Admin:     adminConfig{Socket: "/run/wimcast/admin.sock"},
 		Metrics:   metricsConfig{Listen: "127.0.0.1:7602"},
 		History:   historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
@@ -101,6 +102,9 @@ func keysOf(t reflect.Type, prefix string) []string {
 	var keys []string
 	for field := range t.Fields() {
 		key := prefix + field.Tag.Get("toml")
+		if field.Type == reflect.TypeFor[packageConfigs]() {
+			continue // the same keys as [session]
+		}
 		if field.Type.Kind() == reflect.Struct {
 			keys = append(keys, keysOf(field.Type, key+".")...)
 			continue

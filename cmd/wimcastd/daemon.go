@@ -90,6 +90,13 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if d.library, err = library.Open(filepath.Join(cfg.State, "library")); err != nil {
 		return d, err
 	}
+	for _, p := range d.library.List() {
+		if p.Flags.MulticastOnly {
+			if err := cfg.checkMulticastOnly(p.Name, p.Version); err != nil {
+				return d, fmt.Errorf("config: %w; or: wimcast image set %q --no-multicast-only", err, p.Reference())
+			}
+		}
+	}
 	if d.listener, err = d.listen(); err != nil {
 		return d, err
 	}

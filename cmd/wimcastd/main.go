@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 	"time"
 
@@ -151,7 +152,7 @@ func reload(path string, old config, level zap.AtomicLevel, log *zap.Logger) {
 	}
 	_ = level.UnmarshalText([]byte(cfg.Log.Level))
 	old.Log = cfg.Log
-	if fmt.Sprint(cfg) != fmt.Sprint(old) {
+	if !reflect.DeepEqual(cfg, old) {
 		log.Warn("reloaded; only log.level changes while running, the rest needs a restart")
 		return
 	}

@@ -33,7 +33,10 @@ func (d *distributionPoint) openPackage(_ context.Context, ref string, _ session
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return &session.Package{Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content}, nil
+	rules := d.cfg.rules(p.Name, p.Version)
+	return &session.Package{
+		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: rules, Weight: rules.Weight,
+	}, nil
 }
 
 // refusal tells a client what opening content says about it.
