@@ -66,7 +66,7 @@ type sender struct {
 	rekey  *rekeying
 
 	// What is to be sent.
-	manifest []byte
+	manifest []byte // marshalled; nil while none of it is needed
 	roots    []crypto.Hash
 	need     *bitset
 	needAt   time.Time // of the first need

@@ -155,6 +155,7 @@ func (s *sender) startBlock(block int) bool {
 	s.turnAt[block] = s.number
 	if block >= s.geo.m {
 		s.cursor = block
+		s.manifest = nil // 32 bytes a block: not to be kept for the whole of a cast
 	}
 	s.turn.indices = s.turn.indices[:0]
 	for i := range s.turn.k {
@@ -200,6 +201,9 @@ func (s *sender) load(block int) bool {
 	n, k := s.geo.length(block), s.geo.k(block)
 	s.turn = turn{block: block, k: k, source: s.turn.source[:cap(s.turn.source)][:k*s.geo.symbol], indices: s.turn.indices[:0]}
 	if block < s.geo.m {
+		if s.manifest == nil {
+			s.manifest = s.pkg.Content.Manifest().Marshal()
+		}
 		copy(s.turn.source, s.manifest[block*crypto.BlockSize:][:n])
 	} else if got, err := s.pkg.Content.ReadBlock(block-s.geo.m, s.turn.source); err != nil || got != n {
 		if err == nil {

@@ -35,6 +35,7 @@ type getCommand struct {
 	NoUnicast bool    `help:"Never fetch by unicast, even where the package allows it."`
 	Lose      float64 `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
 	ReadSlow  int64   `hidden:"" help:"Receive buffer in bytes: for tests."`
+	Discard   bool    `hidden:"" help:"Prove every block and throw it away: for tests."`
 }
 
 // firstBundle is the bundle that is used when none is named: what the daemon's first
@@ -95,7 +96,10 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	if output == "" {
 		output = fileName(g.Package)
 	}
-	target, err := client.OpenFile(output, client.Options{Overwrite: g.Overwrite, Notice: func(text string) { screen.event("notice", text) }})
+	if g.Discard {
+		output = os.DevNull
+	}
+	target, err := g.target(output, screen)
 	if err != nil {
 		return &codedError{exitDisk, err}
 	}
@@ -115,6 +119,20 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	stop()
 	screen.result(result, output, err)
 	return err
+}
+
+// closingTarget is a target that is closed at the end.
+type closingTarget interface {
+	session.Target
+	io.Closer
+}
+
+// target opens what the image is written to.
+func (g *getCommand) target(output string, screen *screen) (closingTarget, error) {
+	if g.Discard {
+		return &discard{}, nil
+	}
+	return client.OpenFile(output, client.Options{Overwrite: g.Overwrite, Notice: func(text string) { screen.event("notice", text) }})
 }
 
 // fileName makes a file's name of a package's.
