@@ -109,7 +109,7 @@ func TestContradictions(t *testing.T) {
 		{"[limits]\nmax_clients = -1\nmax_sessions = -2", []string{"limits.max_clients: -1", "limits.max_sessions: -2"}},
 		{"[package.\"w11\"]\nmin_clients = 5", []string{"package.\"w11\".min_clients (5)", "start"}},
 		{"[package.\"w11@1\"]\nstart = \"scheduled\"\nmin_clients = 5\n[package.\"w11\"]\nmax_clients = 4", []string{"package.\"w11@1\".min_clients (5) is above max_clients (4)"}},
-		{"[package.\"w11\"]\nstrat = \"auto\"", []string{"line 2: unknown key package.w11.strat"}},
+		{"[package.\"w11\"]\nbegin = \"auto\"", []string{"line 2: unknown key package.w11.begin"}},
 		{"[package.\"\"]\nstart = \"auto\"", []string{"package.\"\": a table needs"}},
 		{"[package]\nstart = \"auto\"", []string{"line 2: package.start: "}},
 	} {
