@@ -38,6 +38,12 @@ func (s *bitset) clear(i int) bool {
 	return true
 }
 
+// clearAll removes everything.
+func (s *bitset) clearAll() {
+	clear(s.words)
+	s.count = 0
+}
+
 // next returns the first member from i on, or -1.
 func (s *bitset) next(i int) int {
 	for w := i / 64; i < s.n && w < len(s.words); w++ {

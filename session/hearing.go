@@ -56,6 +56,7 @@ type hearing struct {
 	refused   string // why unicast isn't to be had
 	noticed   bool
 	over      bool // the server ended the session
+	moved     bool // the server wants this client in another session of the package
 	finishing bool
 	done      *wire.Done
 	doneTry   int

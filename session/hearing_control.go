@@ -41,6 +41,13 @@ func (h *hearing) hearNotice(now time.Time, m *wire.Notice) {
 	switch m.Kind {
 	case wire.NoticeEvicted:
 		h.fatal = fmt.Errorf("%w: %s", ErrEvicted, m.Text)
+	case wire.NoticeDropped:
+		h.fatal = fmt.Errorf("%w: %s", ErrRefused, m.Text)
+	case wire.NoticeJoinAgain:
+		if !h.moved {
+			h.notify(EventMoved, "%s", m.Text)
+		}
+		h.moved = true
 	case wire.NoticeGoUnicast:
 		h.wantUnicast(now, wire.OperatorHand)
 	case wire.NoticeEnded, wire.NoticeServerStops:

@@ -22,6 +22,9 @@ func (h *hearing) tick(now time.Time) (over bool, err error) {
 	if h.done != nil {
 		return h.tickDone(now), nil
 	}
+	if h.moved && !h.finishing {
+		return false, errMoved
+	}
 	if err := h.tickServer(now); err != nil {
 		return false, err
 	}

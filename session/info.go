@@ -16,11 +16,13 @@ const (
 	ClientWaiting   ClientState = "waiting"
 	ClientReceiving ClientState = "receiving"
 	ClientUnicast   ClientState = "unicast"
+	ClientDemoted   ClientState = "demoted" // goes on in a slower session of the package
 	ClientProven    ClientState = "proven"
 	ClientFailed    ClientState = "failed"
 	ClientLeft      ClientState = "left"
 	ClientLost      ClientState = "lost" // unheard for too long
 	ClientEvicted   ClientState = "evicted"
+	ClientDropped   ClientState = "dropped" // too slow, and the policy is to drop
 )
 
 // ended reports whether the client has no part in the session any more.
@@ -39,7 +41,7 @@ type ClientInfo struct {
 	Peer     Peer
 	Machine  wire.Machine
 	State    ClientState
-	Reason   string // why it failed, left or takes unicast
+	Reason   string // why it failed, left, was demoted or takes unicast
 	Joined   time.Time
 	Heard    time.Time
 	Ended    time.Time
@@ -57,6 +59,8 @@ type ClientInfo struct {
 	NACKs                                uint64
 	Muted                                bool // NACKs beyond its limits are being ignored
 
+	Slow Slowness
+
 	// Bytes of the image, as the client told when it was done.
 	Multicast, Unicast, Held int64
 }
@@ -71,6 +75,12 @@ type SessionInfo struct {
 	Unicast   bool
 	State     wire.State
 	Group     netip.AddrPort
+	Lane      int // 0; 1 for the slower session, where demoted clients go
+	Slow      SlowPolicy
+	Floor     float64       // bytes/s, 0 for none
+	Grace     time.Duration // how long a client may be slow
+	Limit     float64       // bytes/s: the operator's ceiling of this session, 0 for none
+	Alarm     string        // what somebody should look at, "" for nothing
 	Started   time.Time
 	Ended     time.Time
 	Reason    string // why it ended

@@ -18,7 +18,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	now := time.Now()
 	m := s.roster.find(l, join)
 	if s.roster.evicted[machineKey(l.peer, join.Machine)] || m != nil && m.info.State == ClientEvicted {
-		l.send(&wire.Refused{Request: join.Request, Code: wire.Evicted, Text: "this machine was evicted from the session by the operator; ask there"})
+		l.send(&wire.Refused{Request: join.Request, Code: wire.Evicted, Text: evictedText})
 		return
 	}
 	if m == nil {
@@ -32,14 +32,15 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 		m.token = randomToken[[32]byte]()
 		s.server.grant(m.token, Grant{Digest: s.info.Digest, Package: s.pkg.Name, Client: clientName(l.peer, join.Machine)})
 	}
-	again := m.link == l && m.nonce == join.Nonce
+	again := m.link == l && m.nonce == join.Nonce && !m.info.State.ended()
 	m.link, m.nonce = l, join.Nonce
 	l.client.Store(m.number)
 	m.info.Peer, m.info.Machine, m.info.Name = l.peer, join.Machine, clientName(l.peer, join.Machine)
 	m.info.Heard = now
 	if !again {
 		m.info.State, m.info.Reason, m.info.Ended = ClientReceiving, "", time.Time{}
-		m.last = wire.Report{} // the client counts from its join
+		m.last, m.pace, m.info.Slow = wire.Report{}, pace{}, Slowness{} // the client counts from its join
+		m.clean, m.caused, m.notices = 0, 0, notices{}
 		m.info.Held = int64(join.HeldBlocks) * crypto.BlockSize
 		s.log.Info("client joined", zap.String("client", m.info.Name), zap.Uint32("number", m.number), zap.Stringer("from", l.peer.Addr),
 			zap.Uint32("blocks_held", join.HeldBlocks))
@@ -86,6 +87,9 @@ func (s *sender) hear(l *link, message wire.Addressed) {
 	}
 	// One that was lost gets no answer, so that it joins again.
 	if _, isDone := message.(*wire.Done); m.info.State.ended() && !isDone {
+		if m.moved() && m.notices.left == 0 {
+			m.notify(now, wire.NoticeJoinAgain, m.notices.message.Text) // it missed that
+		}
 		return
 	}
 	m.info.Heard = now
@@ -107,7 +111,7 @@ func (s *sender) hear(l *link, message wire.Addressed) {
 	case *wire.Done:
 		s.hearDone(now, m, message)
 	case *wire.UnicastWanted:
-		s.hearUnicastWanted(m, message)
+		s.hearUnicastWanted(now, m, message)
 	}
 }
 
@@ -204,15 +208,19 @@ func (s *sender) comesSoon(block int) bool {
 	return false
 }
 
-// checkCost sends a client that alone caused more than an image of symbols to
-// unicast, where the package allows it.
+// checkCost sends a client that alone caused more than an image of symbols to a slower session, or to
+// unicast where the package allows it, as the policy has it.
 func (s *sender) checkCost(m *member) {
-	if !m.unicast || m.info.State != ClientReceiving || m.caused <= int64(s.geo.blocks())*int64(s.geo.k(0)) {
+	if m.info.State != ClientReceiving || m.caused <= int64(s.geo.blocks())*int64(s.geo.k(0)) {
 		return
 	}
-	now := time.Now()
-	s.toUnicast(m, wire.Costly)
-	m.notify(now, wire.NoticeGoUnicast, "this client alone caused more than one image of repair")
+	const why = "this client alone caused more than one image of repair"
+	switch {
+	case s.policy() == SlowDemote, s.policy() == SlowUnicast && !m.unicast:
+		s.demote(time.Now(), m, why)
+	case m.unicast:
+		s.sendUnicast(time.Now(), m, wire.Costly, why)
+	}
 }
 
 func (s *sender) toUnicast(m *member, reason wire.Reason) {
@@ -224,7 +232,10 @@ func (s *sender) toUnicast(m *member, reason wire.Reason) {
 	s.log.Info("client goes unicast", zap.String("client", m.info.Name), zap.String("reason", reason.String()))
 }
 
-func (s *sender) hearUnicastWanted(m *member, wanted *wire.UnicastWanted) {
+func (s *sender) hearUnicastWanted(now time.Time, m *member, wanted *wire.UnicastWanted) {
+	if wanted.Reason == wire.GroupSilent && m.info.State != ClientUnicast {
+		s.groupSilent(now, m)
+	}
 	answer := &wire.UnicastAnswer{Client: m.number, Granted: s.pkg.Unicast}
 	if s.pkg.Unicast {
 		s.toUnicast(m, wanted.Reason)
@@ -275,21 +286,30 @@ func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
 	if rtt, ok := s.grtt.heard(now, r.Echo, r.Held); ok {
 		info.RTT = rtt
 	}
+	opened, lost := grown(last.Opened, r.Opened), grown(last.Lost, r.Lost)
+	buffer, disk := grown(last.KernelDrops, r.KernelDrops), grown(last.DiskDrops, r.DiskDrops)
+	s.hearPace(now, m, opened, lost, buffer, disk)
 	if s.state != wire.Casting || info.State != ClientReceiving {
 		return
 	}
-	if s.outlier(now, m) {
+	if !s.counts(now, m) {
 		if m.number == s.law.limiting {
 			s.law.restore(now) // what it was cut for, on trial, before it was known that this is one client's own
 		}
 		return
 	}
-	s.law.hear(now, rateSample{
+	sample := rateSample{
 		client: m.number, delivery: info.Rate, loss: min(info.Loss, 1), delay: r.Delay,
-		packets:     int(grown(last.Opened, r.Opened) + grown(last.Lost, r.Lost)),
-		kernelDrops: grown(last.KernelDrops, r.KernelDrops),
-		from:        last.Highest, next: s.number,
-	})
+		packets: int(opened + lost), kernelDrops: buffer, from: last.Highest, next: s.number,
+	}
+	if disk = min(disk, opened); disk > 0 && s.lane > 0 {
+		// The slower session goes as its disks go.
+		late := float64(disk) / float64(opened)
+		sample.kernelDrops += disk
+		sample.delivery *= 1 - late
+		sample.loss = 1 - (1-sample.loss)*(1-late)
+	}
+	s.law.hear(now, sample)
 }
 
 // grown is the difference of a counter that a client tells; a lie or a restart counts as nothing.
@@ -302,7 +322,7 @@ func grown(from, to uint64) uint64 {
 
 func (s *sender) hearDone(now time.Time, m *member, done *wire.Done) {
 	m.link.send(&wire.DoneHeard{Client: m.number})
-	if m.info.State.ended() && m.info.State != ClientLost {
+	if m.info.State.ended() && m.info.State != ClientLost && m.info.State != ClientDemoted {
 		return
 	}
 	m.info.Multicast, m.info.Unicast, m.info.Held = clampBytes(done.Multicast, s.geo.image), clampBytes(done.Unicast, s.geo.image), clampBytes(done.Held, s.geo.image)
@@ -382,6 +402,9 @@ func (s *sender) reporters() []uint32 {
 	return out
 }
 
+// evictedText tells an evicted client.
+const evictedText = "this machine was evicted from the session by the operator; ask there"
+
 // errNoClient says that a session has no such client.
 var errNoClient = errors.New("no such client in the session")
 
@@ -396,7 +419,9 @@ func (s *sender) evict(number uint32) error {
 	if m.info.State.ended() {
 		return fmt.Errorf("client %s has already ended (%s); nothing changed", m.info.Name, m.info.State)
 	}
-	s.roster.evicted[machineKey(m.info.Peer, m.info.Machine)] = true
+	machine := machineKey(m.info.Peer, m.info.Machine)
+	s.roster.evicted[machine] = true
+	s.server.refuse(s.key, machine, &RefusedError{Code: wire.Evicted, Text: evictedText})
 	s.endClient(now, m, ClientEvicted, "evicted by the operator")
 	m.notify(now, wire.NoticeEvicted, "evicted by the operator")
 	s.startRekey(now)

@@ -64,6 +64,7 @@ type rateSample struct {
 // round trips): cut to 0.8 on congestion, back after about a second, then probing.
 type rateLaw struct {
 	ceiling float64 // bytes/s
+	floor   float64 // bytes/s that the rate doesn't go below, 0 for none
 	rate    float64
 	reason  RateReason
 
@@ -135,7 +136,7 @@ func (l *rateLaw) at(now time.Time) float64 {
 		l.rate, l.cutFrom = most, 0
 		l.level(now, most)
 	}
-	l.rate = max(l.rate, min(rateFloor, l.ceiling))
+	l.rate = max(l.rate, min(max(rateFloor, l.floor), l.ceiling))
 	switch {
 	case l.rate >= l.ceiling:
 		l.rate, l.cutFrom, l.reason = l.ceiling, 0, RateCeiling
@@ -145,6 +146,12 @@ func (l *rateLaw) at(now time.Time) float64 {
 		l.reason = RateProbing
 	}
 	return l.rate
+}
+
+// restart finds the rate anew, as when a client that held it down counts no more.
+func (l *rateLaw) restart(now time.Time) {
+	l.starting, l.started, l.held, l.cutFrom, l.trial = true, now, 0, 0, trial{}
+	clear(l.confirmed)
 }
 
 // start doubles.

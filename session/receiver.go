@@ -106,6 +106,7 @@ const (
 	EventNotice    EventKind = "notice"
 	EventProven    EventKind = "proven"
 	EventMulticast EventKind = "multicast" // first packet of the group heard
+	EventMoved     EventKind = "moved"     // to another session of the package, with what is there
 )
 
 // Event is something that a person at the client may want to know.
@@ -264,19 +265,26 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 	}
 	channel := newChannel(control)
 	defer channel.close()
-	welcome, err := r.join(ctx, channel)
-	if err != nil {
-		return err
+	for {
+		welcome, err := r.join(ctx, channel)
+		if err != nil {
+			return err
+		}
+		*lastSeen, *seenOnce = time.Now(), true
+		r.resume = welcome.Resume
+		if err := r.begin(welcome); err != nil {
+			return err
+		}
+		err = r.hearSession(ctx, channel, welcome)
+		*lastSeen = channel.heard
+		if !errors.Is(err, errMoved) {
+			return err
+		}
 	}
-	*lastSeen, *seenOnce = time.Now(), true
-	r.resume = welcome.Resume
-	if err := r.begin(welcome); err != nil {
-		return err
-	}
-	err = r.hearSession(ctx, channel, welcome)
-	*lastSeen = channel.heard
-	return err
 }
+
+// errMoved ends a client's part in a session, as it is to join another one.
+var errMoved = errors.New("moved to another session of the package")
 
 // join asks for a place until there is an answer.
 func (r *Receiver) join(ctx context.Context, channel *channel) (*wire.Welcome, error) {

@@ -36,6 +36,8 @@ type member struct {
 	allowance float64 // NACKs it may still send
 	refilled  time.Time
 	last      wire.Report // for differences between reports
+	pace      pace
+	clean     time.Duration // in a slower session: how long it has kept up
 }
 
 // lossSoFar is the share of packets that the client lost since its join.

@@ -46,6 +46,9 @@ const (
 // one goroutine that runs run.
 type sender struct {
 	id      string
+	key     sessionKey
+	lane    int // 0, or slowLane
+	rules   Rules
 	session crypto.SessionID
 	pkg     *Package
 	group   *Group
@@ -96,6 +99,11 @@ type sender struct {
 	promised  bool      // debts since the latest status
 
 	roster  *roster
+	attempt attempt
+	paceAt  time.Time     // when clients' pace is looked after next
+	limit   float64       // bytes/s: the operator's ceiling of this session, 0 for none
+	sends   atomic.Uint64 // bits of the rate while it casts, for the slower session
+	silence silence
 	random  *rand.Rand
 	pass    uint32
 	state   wire.State
@@ -199,6 +207,11 @@ func (s *sender) ask(handle func(*sender)) bool {
 // tend does what time brings.
 func (s *sender) tend(now time.Time) {
 	s.debts.forget(now)
+	if !now.Before(s.paceAt) {
+		s.paceAt = now.Add(tendPaceEvery)
+		s.tendPace(now)
+		s.tellPace()
+	}
 	s.tellSession(now)
 	present := 0
 	for _, m := range s.roster.members {
@@ -351,6 +364,9 @@ func (s *sender) claimShare(now time.Time) {
 	default:
 		wants = 1.5 * s.law.rate // room to probe
 	}
+	if s.limit > 0 {
+		wants = min(wants, s.limit)
+	}
 	if now.Before(s.shareAt) && !s.called.Load() && (wants == 0 || s.may > 0) {
 		return
 	}
@@ -361,6 +377,9 @@ func (s *sender) claimShare(now time.Time) {
 		weight = 1
 	}
 	share, holds := s.server.shares.claim(s, weight, wants)
+	if s.limit > 0 {
+		share, holds = min(share, s.limit), min(holds, s.limit)
+	}
 	if s.may = holds; wants > 0 {
 		s.law.setCeiling(now, share)
 	}
@@ -460,9 +479,13 @@ func (s *sender) snapshot() SessionInfo {
 		info.Rate = 0
 	}
 	info.GRTT = s.grtt.value()
+	info.Slow, info.Floor, info.Grace, info.Limit = s.policy(), s.floor(), s.grace(), s.limit
+	now := time.Now()
 	info.Clients = make([]ClientInfo, 0, len(s.roster.members))
 	for _, m := range s.roster.sorted() {
-		info.Clients = append(info.Clients, m.info)
+		c := m.info
+		c.Slow = s.slowness(now, m)
+		info.Clients = append(info.Clients, c)
 	}
 	return info
 }

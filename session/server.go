@@ -52,8 +52,9 @@ type Server struct {
 	shares  *shares
 
 	mu       sync.Mutex
-	sessions map[sessionKey]*sender // running, by what they cast and how
-	count    int                    // sessions ever
+	sessions map[sessionKey]*sender   // running, by what they cast and how
+	casts    map[sessionKey]*castBook // by what they have in common: lane 0
+	count    int                      // sessions ever
 	closing  bool
 	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
@@ -65,6 +66,7 @@ type Server struct {
 type sessionKey struct {
 	digest           crypto.Hash
 	encrypt, unicast bool
+	lane             int // 0; slowLane for the slower session of the same cast
 }
 
 // tokenHash is SHA-256 of a unicast token: looking one up tells nothing of the others.
@@ -84,6 +86,7 @@ type PackageTotals struct {
 	ProvenMulticast, ProvenUnicast           uint64     // bytes
 	LostNetwork, LostReceiveBuffer, LostDisk uint64     // packets
 	Rejected, Rejoins                        uint64
+	SilentAlarms                             uint64               // of groups that many clients can't hear
 	Results                                  map[[2]string]uint64 // by result and path
 	Fallbacks                                map[string]uint64    // by reason
 }
@@ -114,7 +117,7 @@ func NewServer(cfg ServerConfig) *Server {
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
 		shares: newShares(cfg.Ceiling, cfg.MaxPayload),
-		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
+		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
 	}
 }
 
@@ -168,7 +171,15 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 		refuse(err)
 		return nil
 	}
-	session, err := s.sessionFor(pkg)
+	key := sessionKey{pkg.Content.Digest(), pkg.Encrypt, pkg.Unicast, 0}
+	lane, refused := s.admit(key, machineKey(l.peer, join.Machine))
+	if refused != nil {
+		_ = pkg.Content.Close()
+		refuse(refused)
+		return nil
+	}
+	key.lane = lane
+	session, err := s.sessionFor(key, pkg)
 	if err != nil {
 		refuse(err)
 		return nil
@@ -178,10 +189,9 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 	return session
 }
 
-// sessionFor returns the running session of a package, or starts one. It takes
+// sessionFor returns the running session of a package in a lane, or starts one. It takes
 // over pkg.
-func (s *Server) sessionFor(pkg *Package) (*sender, error) {
-	key := sessionKey{pkg.Content.Digest(), pkg.Encrypt, pkg.Unicast}
+func (s *Server) sessionFor(key sessionKey, pkg *Package) (*sender, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -197,7 +207,7 @@ func (s *Server) sessionFor(pkg *Package) (*sender, error) {
 		_ = pkg.Content.Close()
 		return nil, fmt.Errorf("start session of %s: %w", pkg.Name, err)
 	}
-	session := s.newSender(pkg, group)
+	session := s.newSender(key, pkg, group)
 	s.sessions[key] = session
 	s.shares.setTotal(time.Now(), s.cfg.Ceiling)
 	s.running.Go(func() { session.run(s.ctx) })
@@ -206,7 +216,7 @@ func (s *Server) sessionFor(pkg *Package) (*sender, error) {
 	return session, nil
 }
 
-func (s *Server) newSender(pkg *Package, group *Group) *sender {
+func (s *Server) newSender(key sessionKey, pkg *Package, group *Group) *sender {
 	now := time.Now()
 	s.count++
 	id := fmt.Sprintf("s%d", s.count)
@@ -217,7 +227,7 @@ func (s *Server) newSender(pkg *Package, group *Group) *sender {
 		panic("session: " + err.Error()) // crypto/rand never fails
 	}
 	session := &sender{
-		id: id, session: crypto.NewSessionID(), pkg: pkg, group: group, geo: geo, server: s,
+		id: id, key: key, lane: key.lane, rules: s.rulesFor(key, pkg), session: crypto.NewSessionID(), pkg: pkg, group: group, geo: geo, server: s,
 		log:  s.cfg.Log.With(zap.String("session", id), zap.String("package", pkg.Name)),
 		mail: make(chan func(*sender), mailboxLength), stopped: make(chan struct{}),
 		mode: crypto.Clear, epoch: 1, secret: crypto.NewSecret(), signer: signer, number: 1,
@@ -233,7 +243,7 @@ func (s *Server) newSender(pkg *Package, group *Group) *sender {
 	session.turn.source = make([]byte, 0, (crypto.BlockSize/geo.symbol+1)*geo.symbol)
 	session.keys = crypto.NewKeys(session.mode, session.session, pkg.Content.Digest(), session.secret, session.number)
 	session.info = SessionInfo{
-		ID: id, Session: session.session, Package: pkg.Name, Digest: pkg.Content.Digest(), Mode: session.mode, Unicast: pkg.Unicast,
+		ID: id, Session: session.session, Package: pkg.Name, Digest: pkg.Content.Digest(), Mode: session.mode, Unicast: pkg.Unicast, Lane: key.lane,
 		Group: group.Addr, Started: now, ImageSize: geo.image, Blocks: geo.b, Symbol: geo.symbol, Progress: now,
 	}
 	return session
@@ -252,7 +262,8 @@ func (s *Server) symbolSize() int {
 // sessionEnded takes a session out of the books.
 func (s *Server) sessionEnded(session *sender, info SessionInfo) {
 	s.mu.Lock()
-	maps.DeleteFunc(s.sessions, func(_ sessionKey, other *sender) bool { return other == session })
+	delete(s.sessions, session.key)
+	s.forgetCast(session.key)
 	totals := s.totalsLocked(info.Package)
 	totals.Sent.add(info.Sent)
 	totals.NACKs.add(info.NACKs)

@@ -413,6 +413,7 @@ type room struct {
 	encrypt bool
 	unicast bool
 	ceiling float64
+	rules   Rules
 
 	mu       sync.Mutex
 	server   *Server
@@ -456,7 +457,7 @@ func (r *room) start() {
 			if ref != "w11" {
 				return nil, &RefusedError{Code: 1, Text: "no package " + ref}
 			}
-			return &Package{Name: "w11@1", Encrypt: r.encrypt, Unicast: r.unicast, Content: r.content}, nil
+			return &Package{Name: "w11@1", Encrypt: r.encrypt, Unicast: r.unicast, Content: r.content, Rules: r.rules}, nil
 		},
 		OpenGroup: func() (*Group, error) {
 			g := &simGroup{hearers: map[*simHearer]bool{}}

@@ -16,11 +16,12 @@ const (
 	JoinFailed                     // the operating system refused to join the group
 	Costly                         // the client alone caused more than an image of repair
 	OperatorHand                   // the operator decided
+	TooSlow                        // slow for the grace, and the policy says so
 )
 
 // String returns the reason's word.
 func (r Reason) String() string {
-	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator"}
+	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator", "too_slow"}
 	if r == 0 || int(r) >= len(words) {
 		return fmt.Sprintf("reason(%d)", uint8(r))
 	}

@@ -107,11 +107,12 @@ const (
 	Evicted
 	OtherVersion
 	ServerStops
+	TooSlowRefused // was dropped from the session, as it is too slow for it
 )
 
 // String returns the code's word, as in metrics and the API.
 func (c RefusedCode) String() string {
-	words := [...]string{"", "unknown_package", "not_allowed", "multicast_off", "full", "out_of_service", "evicted", "version", "server_stops"}
+	words := [...]string{"", "unknown_package", "not_allowed", "multicast_off", "full", "out_of_service", "evicted", "version", "server_stops", "too_slow"}
 	if c == 0 || int(c) >= len(words) {
 		return fmt.Sprintf("refused(%d)", uint8(c))
 	}

@@ -1,0 +1,56 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// More than silentMany clients of one session that hear nothing of the group within silentWithin aren't a matter of
+// single machines (issue of the network: querier, TTL, firewall).
+const (
+	silentMany   = 3
+	silentWithin = time.Minute
+)
+
+// silence keeps who lately said that the group is silent.
+type silence struct {
+	said    []silent // within silentWithin
+	alarmed time.Time
+}
+
+type silent struct {
+	client uint32
+	at     time.Time
+	never  bool // it heard nothing of the group ever
+}
+
+// groupSilent notes that a client hears nothing, and raises an alarm when more than a few do.
+func (s *sender) groupSilent(now time.Time, m *member) {
+	a := &s.silence
+	a.said = slices.DeleteFunc(a.said, func(x silent) bool { return now.Sub(x.at) >= silentWithin })
+	if slices.ContainsFunc(a.said, func(x silent) bool { return x.client == m.number }) {
+		return // it asks again
+	}
+	a.said = append(a.said, silent{m.number, now, m.info.Opened == 0})
+	if len(a.said) <= silentMany || !a.alarmed.IsZero() && now.Sub(a.alarmed) < silentWithin {
+		return
+	}
+	a.alarmed = now
+	never := 0
+	for _, x := range a.said {
+		if x.never {
+			never++
+		}
+	}
+	cause := "they heard it before, so the switch most likely stopped forwarding it, as it does without an IGMP querier: turn one on in their VLAN; then look at TTL and firewalls"
+	if 2*never > len(a.said) {
+		cause = "most never heard anything of it, so look at the firewall of these machines, at IGMP snooping without a querier in their VLAN, and whether TTL 1 gets there"
+	}
+	s.info.Alarm = fmt.Sprintf("%d clients within %v hear nothing of group %v: %s", len(a.said), silentWithin, s.group.Addr, cause)
+	s.log.Warn("many clients can't hear the group", zap.Int("clients", len(a.said)), zap.Stringer("group", s.group.Addr), zap.String("text", s.info.Alarm))
+	s.server.totals(s.pkg.Name, func(t *PackageTotals) { t.SilentAlarms++ })
+	s.alarm(s.info.Alarm)
+}

@@ -1,0 +1,222 @@
+package session
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"go.uber.org/zap"
+
+	"wimcast/multicast/wire"
+)
+
+// Implementation constants of lanes (docs/design.md, "Slow clients").
+const (
+	slowLane    = 1                // the only one beside 0: two speeds
+	climbAfter  = 20 * time.Second // keeps up for so long in the slower session before it moves up,
+	climbMost   = 5 * time.Minute  // doubled with each demotion, up to this
+	climbClean  = 0.97             // share of what is sent that it must take meanwhile
+	climbFloor  = 1.25             // times the floor,
+	climbOthers = 0.75             // times what the faster session sends: the slower one's rate, to move up
+)
+
+// castBook is what all sessions of one cast share: who belongs into the slower one, and who may not come back. It
+// lasts as long as one of them runs. The server's mu guards it.
+type castBook struct {
+	slow    map[string]*demotion // by machine key
+	refused map[string]*RefusedError
+	rules   *Rules // as the operator changed them; nil: as the package has them
+}
+
+// demotion is a machine's place in the slower session.
+type demotion struct {
+	slow  bool // there now
+	times int  // that it was demoted
+}
+
+// cast returns what a session's key has in common with those of the other lanes.
+func (k sessionKey) cast() sessionKey {
+	k.lane = 0
+	return k
+}
+
+// book returns a cast's book. The caller holds mu.
+func (s *Server) book(key sessionKey) *castBook {
+	b := s.casts[key.cast()]
+	if b == nil {
+		b = &castBook{slow: map[string]*demotion{}, refused: map[string]*RefusedError{}}
+		s.casts[key.cast()] = b
+	}
+	return b
+}
+
+// admit says which lane of a cast a machine belongs into, or why it is refused.
+func (s *Server) admit(key sessionKey, machine string) (lane int, refused *RefusedError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	book := s.casts[key.cast()]
+	if book == nil {
+		return 0, nil
+	}
+	if d := book.slow[machine]; d != nil && d.slow {
+		lane = slowLane
+	}
+	return lane, book.refused[machine]
+}
+
+// refuse keeps a machine out of a cast, as long as that lasts.
+func (s *Server) refuse(key sessionKey, machine string, why *RefusedError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.book(key).refused[machine] = why
+}
+
+// place puts a machine into the slower session, or back.
+func (s *Server) place(key sessionKey, machine string, slow bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.book(key).slow[machine]
+	if d == nil {
+		d = &demotion{}
+		s.book(key).slow[machine] = d
+	}
+	if slow && !d.slow {
+		d.times++
+	}
+	d.slow = slow
+}
+
+// demotions is how often a machine was demoted in a cast.
+func (s *Server) demotions(key sessionKey, machine string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.book(key).slow[machine]; d != nil {
+		return d.times
+	}
+	return 0
+}
+
+// laneLocked returns the running session of a cast's lane, or nil. The caller holds mu.
+func (s *Server) laneLocked(key sessionKey, lane int) *sender {
+	key.lane = lane
+	return s.sessions[key]
+}
+
+// rulesFor returns the rules of a new session: the package's, or as the operator changed them in the session that its
+// clients come from. The caller holds mu.
+func (s *Server) rulesFor(key sessionKey, pkg *Package) Rules {
+	rules := pkg.Rules
+	if changed := s.book(key).rules; changed != nil {
+		rules = *changed
+	}
+	if rules.Slow == "" {
+		rules.Slow = SlowDemote
+	}
+	return rules
+}
+
+// changeRules notes rules that the operator changed, and returns the running sessions of the cast.
+func (s *Server) changeRules(key sessionKey, rules Rules) []*sender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.book(key).rules = &rules
+	var out []*sender
+	for lane := range slowLane + 1 {
+		if session := s.laneLocked(key, lane); session != nil {
+			out = append(out, session)
+		}
+	}
+	return out
+}
+
+// forgetCast drops a cast's book once none of its sessions runs. The caller holds mu.
+func (s *Server) forgetCast(key sessionKey) {
+	for lane := range slowLane + 1 {
+		if s.laneLocked(key, lane) != nil {
+			return
+		}
+	}
+	delete(s.casts, key.cast())
+}
+
+// demote moves a client to the slower session of the package: it joins that with what it has.
+func (s *sender) demote(now time.Time, m *member, why string) {
+	s.server.place(s.key, machineKey(m.info.Peer, m.info.Machine), true)
+	m.acted(now, "demoted")
+	s.log.Info("client demoted to a slower session", zap.String("client", m.info.Name), zap.String("cause", string(m.info.Slow.Cause)), zap.String("reason", why))
+	s.move(now, m, ClientDemoted, why, "too slow for this session ("+why+"); going on in a slower one with what is there")
+	s.askNeed(now)
+}
+
+// move takes a client out of the session's work and has it join again. Its record stays; the client goes on elsewhere, and is
+// counted where it ends.
+func (s *sender) move(now time.Time, m *member, state ClientState, reason, text string) {
+	m.info.State, m.info.Reason, m.info.Ended = state, reason, now
+	s.law.forget(m.number)
+	s.server.revoke(m.token)
+	m.token = [32]byte{}
+	m.notify(now, wire.NoticeJoinAgain, text)
+}
+
+// moved reports whether a client was told to join again; one that still speaks hasn't heard it.
+func (m *member) moved() bool {
+	return m.notices.message != nil && m.notices.message.Kind == wire.NoticeJoinAgain
+}
+
+// tellPace publishes what the faster session sends, for the slower one.
+func (s *sender) tellPace() {
+	rate := 0.0
+	if s.state == wire.Casting {
+		rate = s.law.rate
+	}
+	s.sends.Store(math.Float64bits(rate))
+}
+
+// hearClimb judges, in the slower session, whether a client got fast enough for the faster one.
+func (s *sender) hearClimb(now time.Time, m *member, took time.Duration) {
+	if s.lane == 0 || took == 0 {
+		return
+	}
+	if m.pace.took < climbClean {
+		m.clean = 0
+		return
+	}
+	m.clean += took
+	machine := machineKey(m.info.Peer, m.info.Machine)
+	after := climbAfter
+	for range s.server.demotions(s.key, machine) - 1 {
+		after = min(2*after, climbMost)
+	}
+	if m.clean < after || !s.fastEnough(m) {
+		return
+	}
+	s.server.mu.Lock()
+	faster := s.server.laneLocked(s.key, 0)
+	s.server.mu.Unlock()
+	if faster == nil {
+		return
+	}
+	sends := math.Float64frombits(faster.sends.Load())
+	if sends == 0 {
+		return // nothing to move up for
+	}
+	// Where another client holds this session down its rate says nothing of this one: it is given a try.
+	if s.alone(m) && (m.pace.sent < climbOthers*sends || s.law.rate < s.law.ceiling && m.pace.sent < climbFloor*s.rules.Floor) {
+		return
+	}
+	s.server.place(s.key, machine, false)
+	text := fmt.Sprintf("keeps up for %v at %.1f MB/s; back to the faster session", after, m.pace.sent/1e6)
+	s.log.Info("client moves up to the faster session", zap.String("client", m.info.Name), zap.String("reason", text))
+	s.move(now, m, ClientLeft, "moved up: "+text, text)
+}
+
+// fastEnough reports whether it isn't this client that holds the slower session down.
+func (s *sender) fastEnough(m *member) bool {
+	return s.law.limiting != m.number || s.law.reason == RateCeiling || s.law.reason == RateProbing
+}
+
+// alone reports whether nobody else holds the session down: then its rate says what the client takes.
+func (s *sender) alone(m *member) bool {
+	other := s.roster.members[s.law.limiting]
+	return other == nil || other == m || other.info.State != ClientReceiving || s.law.reason == RateCeiling || s.law.reason == RateProbing
+}
