@@ -209,6 +209,18 @@ func (c *Client) StopSession(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodPost, "/v1/sessions/"+url.PathEscape(id)+"/stop", nil, nil)
 }
 
+// ChangeSession changes a running session.
+func (c *Client) ChangeSession(ctx context.Context, id string, change SessionChange) (s Session, err error) {
+	return s, c.do(ctx, http.MethodPatch, "/v1/sessions/"+url.PathEscape(id), change, &s)
+}
+
+// SendUnicast sends a client to unicast in a session, or with session "" in every one it is in.
+// It returns the sessions that it is in.
+func (c *Client) SendUnicast(ctx context.Context, session, name string) (in []string, err error) {
+	q := url.Values{"session": {session}}
+	return in, c.do(ctx, http.MethodPost, "/v1/clients/"+url.PathEscape(name)+"/unicast?"+q.Encode(), nil, &in)
+}
+
 // Evict takes a client out of a session, or with session "" out of every one it is in.
 // It returns the sessions that it was in.
 func (c *Client) Evict(ctx context.Context, session, name string) (from []string, err error) {

@@ -54,6 +54,7 @@ type Session struct {
 	Mode       string    `json:"mode"`
 	State      string    `json:"state"`
 	Group      string    `json:"group"`
+	Lane       int       `json:"lane,omitempty"` // 1: the slower session of its package
 	Started    time.Time `json:"started"`
 	Ended      time.Time `json:"ended,omitzero"`
 	Reason     string    `json:"reason,omitempty"`
@@ -61,6 +62,11 @@ type Session struct {
 	Blocks     int       `json:"blocks"`
 	Rate       float64   `json:"rate_bytes_per_second"`
 	Ceiling    float64   `json:"ceiling_bytes_per_second"`
+	Limit      float64   `json:"limit_bytes_per_second,omitempty"` // the operator's ceiling of this session
+	SlowPolicy string    `json:"slow_policy"`
+	Floor      float64   `json:"floor_bytes_per_second,omitempty"`
+	Grace      float64   `json:"grace_seconds"`
+	Alarm      string    `json:"alarm,omitempty"`
 	RateReason string    `json:"rate_reason"`
 	Limiting   string    `json:"limiting_client,omitempty"`
 	GRTT       float64   `json:"grtt_seconds"`
@@ -115,6 +121,27 @@ type Member struct {
 	MulticastBytes int64     `json:"multicast_bytes"`
 	UnicastBytes   int64     `json:"unicast_bytes"`
 	HeldBytes      int64     `json:"held_bytes"`
+	Slow           *Slow     `json:"slow,omitempty"`
+}
+
+// Slow is how slow a client is.
+type Slow struct {
+	Since   time.Time `json:"since"`
+	Seconds float64   `json:"seconds"` // of the time since then in which it took too little
+	Takes   float64   `json:"takes_bytes_per_second"`
+	Wanted  float64   `json:"wanted_bytes_per_second"`
+	Cause   string    `json:"cause,omitempty"`
+	Lost    float64   `json:"lost"` // share of packets lost to the cause
+	Acted   time.Time `json:"acted,omitzero"`
+	Action  string    `json:"action,omitempty"`
+}
+
+// SessionChange changes a running session; nil fields stay.
+type SessionChange struct {
+	Ceiling    *float64 `json:"ceiling_bytes_per_second,omitempty"` // of this session alone; 0: its part of the machine's
+	SlowPolicy *string  `json:"slow_policy,omitempty"`
+	Floor      *float64 `json:"floor_bytes_per_second,omitempty"`
+	Grace      *float64 `json:"grace_seconds,omitempty"`
 }
 
 // Bundle is a join bundle that was issued.

@@ -35,6 +35,7 @@ var help = []struct {
 	{"client_lost_packets_total", "Packets that clients lost, by where.", []string{"package", "cause"}},
 	{"client_results_total", "Clients that ended, by result and path.", []string{"package", "result", "path"}},
 	{"unicast_fallbacks_total", "Clients that went unicast, by reason.", []string{"package", "reason"}},
+	{"group_silent_alarms_total", "Alarms that many clients of a session can't hear its group.", []string{"package"}},
 	{"unicast_clients", "Clients on unicast.", []string{"state"}},
 	{"unicast_sent_bytes_total", "Bytes sent by unicast.", []string{"package"}},
 	{"blocks_rejected_total", "Blocks that failed their hash at clients.", []string{"package"}},
@@ -159,7 +160,7 @@ func collectSession(put putter, s *session.SessionInfo) {
 		}
 	}
 	for _, state := range []session.ClientState{
-		session.ClientWaiting, session.ClientReceiving, session.ClientUnicast, session.ClientProven, session.ClientFailed,
+		session.ClientWaiting, session.ClientReceiving, session.ClientDemoted, session.ClientUnicast, session.ClientProven, session.ClientFailed,
 	} {
 		put("session_clients", float64(byState[state]), s.ID, string(state))
 	}
@@ -207,6 +208,7 @@ func collectPackage(put putter, name string, t *session.PackageTotals) {
 	for reason, n := range t.Fallbacks {
 		put("unicast_fallbacks_total", float64(n), name, reason)
 	}
+	put("group_silent_alarms_total", float64(t.SilentAlarms), name)
 	put("blocks_rejected_total", float64(t.Rejected), name)
 	put("group_rejoins_total", float64(t.Rejoins), name)
 }

@@ -76,7 +76,7 @@ func full(t *testing.T) Sources {
 		Results: map[[2]string]uint64{}, Fallbacks: map[string]uint64{},
 	}
 	for _, path := range []string{"multicast", "unicast"} {
-		for _, state := range []session.ClientState{session.ClientProven, session.ClientFailed, session.ClientLeft, session.ClientLost, session.ClientEvicted} {
+		for _, state := range []session.ClientState{session.ClientProven, session.ClientFailed, session.ClientLeft, session.ClientLost, session.ClientEvicted, session.ClientDropped} {
 			totals.Results[[2]string{string(state), path}] = 1
 		}
 	}

@@ -10,9 +10,10 @@ import (
 
 // Steering is what an operator changes of a running session. Nil fields stay.
 type Steering struct {
-	Ceiling *float64    // bytes/s of this session alone; 0: its share of the machine's, as at first
-	Slow    *SlowPolicy // what becomes of slow clients, in the slower session's place too
-	Floor   *float64    // bytes/s that a client must take; 0: none
+	Ceiling *float64       // bytes/s of this session alone; 0: its share of the machine's, as at first
+	Slow    *SlowPolicy    // what becomes of slow clients, in the slower session's place too
+	Floor   *float64       // bytes/s that a client must take; 0: none
+	Grace   *time.Duration // how long a client may be slow: 1 s to 1 h
 }
 
 // leastCeiling is the least that an operator may hold a session to, in bytes/s.
@@ -21,10 +22,12 @@ const leastCeiling = rateFloor
 // check refuses what can't be.
 func (c *Steering) check() error {
 	switch {
-	case c.Ceiling == nil && c.Slow == nil && c.Floor == nil:
-		return errors.New("nothing to change: name ceiling, slow or floor")
+	case c.Ceiling == nil && c.Slow == nil && c.Floor == nil && c.Grace == nil:
+		return errors.New("nothing to change: name ceiling, slow, floor or grace")
 	case c.Ceiling != nil && *c.Ceiling != 0 && (*c.Ceiling < leastCeiling || *c.Ceiling > 1e12):
 		return fmt.Errorf("ceiling: %.0f B/s isn't between %d B/s and 1 TB/s; auto for the session's share of the machine's", *c.Ceiling, leastCeiling)
+	case c.Grace != nil && (*c.Grace < time.Second || *c.Grace > time.Hour):
+		return fmt.Errorf("grace: %v isn't between 1s and 1h", *c.Grace)
 	case c.Floor != nil && (*c.Floor < 0 || *c.Floor > 1e12):
 		return fmt.Errorf("floor: %.0f B/s isn't between 0 and 1 TB/s", *c.Floor)
 	}
@@ -36,6 +39,12 @@ func (c *Steering) check() error {
 	return nil
 }
 
+// RuleError refuses what can't be, whatever the session does just then.
+type RuleError struct{ cause error }
+
+func (e *RuleError) Error() string { return e.cause.Error() }
+func (e *RuleError) Unwrap() error { return e.cause }
+
 // ErrMulticastOnly refuses to send a client of a multicast-only package to unicast.
 var ErrMulticastOnly = errors.New("the package is multicast-only")
 
@@ -43,7 +52,7 @@ var ErrMulticastOnly = errors.New("the package is multicast-only")
 // holds for all sessions of the same cast, until the last of them ends.
 func (s *Server) Steer(id string, c Steering) (info SessionInfo, err error) {
 	if err := c.check(); err != nil {
-		return info, fmt.Errorf("session %s: %w; nothing changed", id, err)
+		return info, &RuleError{fmt.Errorf("session %s: %w; nothing changed", id, err)}
 	}
 	session, err := s.find(id)
 	if err != nil {
@@ -68,15 +77,18 @@ func (s *sender) steer(c Steering) error {
 	if c.Floor != nil {
 		rules.Floor = *c.Floor
 	}
+	if c.Grace != nil {
+		rules.Grace = *c.Grace
+	}
 	ceiling := s.limit
 	if c.Ceiling != nil {
 		ceiling = *c.Ceiling
 	}
 	switch {
 	case rules.Slow == SlowUnicast && !s.pkg.Unicast:
-		return fmt.Errorf("slow: unicast: %w, package %s; nothing changed; choose wait, demote or drop", ErrMulticastOnly, s.pkg.Name)
+		return &RuleError{fmt.Errorf("slow: unicast: %w, %s; nothing changed; choose wait, demote or drop", ErrMulticastOnly, s.pkg.Name)}
 	case ceiling > 0 && rules.Floor > ceiling:
-		return fmt.Errorf("floor (%.0f B/s) is above ceiling (%.0f B/s): nobody could take it; nothing changed", rules.Floor, ceiling)
+		return &RuleError{fmt.Errorf("floor (%.0f B/s) is above ceiling (%.0f B/s): nobody could take it; nothing changed", rules.Floor, ceiling)}
 	}
 	if ceiling != s.limit {
 		s.limit, s.shareAt = ceiling, time.Time{} // claims anew
@@ -122,9 +134,9 @@ func (s *sender) handUnicast(number uint32) error {
 	case m.info.State.ended():
 		return fmt.Errorf("client %s has already ended (%s); nothing changed", m.info.Name, m.info.State)
 	case !s.pkg.Unicast:
-		return fmt.Errorf("client %s can't go unicast: %w, %s; next: wimcast image set %q --no-multicast-only, which counts for sessions that start after it", m.info.Name, ErrMulticastOnly, s.pkg.Name, s.pkg.Name)
+		return &RuleError{fmt.Errorf("client %s can't go unicast: %w, %s; first: wimcast image set %q --no-multicast-only, which counts for sessions that start after it", m.info.Name, ErrMulticastOnly, s.pkg.Name, s.pkg.Name)}
 	case !m.unicast:
-		return fmt.Errorf("client %s was told never to fetch by unicast (--no-unicast); nothing changed", m.info.Name)
+		return &RuleError{fmt.Errorf("client %s was told never to fetch by unicast (--no-unicast); nothing changed", m.info.Name)}
 	case m.info.State == ClientUnicast:
 		return fmt.Errorf("client %s is on unicast already (%s); nothing changed", m.info.Name, m.info.Reason)
 	}

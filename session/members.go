@@ -368,6 +368,7 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 func (s *sender) snapshotAlone() SessionInfo {
 	info := s.info
 	info.State, info.Epoch, info.Pass = s.state, s.epoch, s.pass
+	info.Slow, info.Floor, info.Grace, info.Limit = s.policy(), s.floor(), s.grace(), s.limit
 	return info
 }
 

@@ -472,14 +472,12 @@ func (s *sender) finish() {
 
 // snapshot copies what others may know.
 func (s *sender) snapshot() SessionInfo {
-	info := s.info
-	info.State, info.Epoch, info.Pass = s.state, s.epoch, s.pass
+	info := s.snapshotAlone()
 	info.Rate, info.Ceiling, info.RateReason, info.Limiting = s.law.rate, s.law.ceiling, s.law.reason, s.law.limiting
 	if s.state != wire.Casting {
 		info.Rate = 0
 	}
 	info.GRTT = s.grtt.value()
-	info.Slow, info.Floor, info.Grace, info.Limit = s.policy(), s.floor(), s.grace(), s.limit
 	now := time.Now()
 	info.Clients = make([]ClientInfo, 0, len(s.roster.members))
 	for _, m := range s.roster.sorted() {

@@ -13,14 +13,19 @@ import (
 
 // slowRoom is three clients and a slow one, whose cable takes 1 MB/s of the session's 10.
 func slowRoom(t *testing.T, blocks int, rules Rules) (r *room, slow *roomClient) {
+	return slowRoomAt(t, 10e6, blocks, rules)
+}
+
+// slowRoomAt is the same under another ceiling; the slow client takes a tenth of it, 500 kB/s at least.
+func slowRoomAt(t *testing.T, ceiling float64, blocks int, rules Rules) (r *room, slow *roomClient) {
 	r = newRoom(t, 31, blocks*crypto.BlockSize)
 	r.rules = rules
-	r.server.cfg.Ceiling, r.ceiling = 10e6, 10e6
+	r.server.cfg.Ceiling, r.ceiling = ceiling, ceiling
 	for i := range 3 {
 		r.client(fmt.Sprintf("pc%02d", i)).start()
 	}
 	slow = r.client("slow")
-	slow.link.rate, slow.link.queue = 1e6, 20*time.Millisecond
+	slow.link.rate, slow.link.queue = max(ceiling/10, 5e5), 20*time.Millisecond
 	slow.start()
 	return r, slow
 }
@@ -157,5 +162,171 @@ func TestSlowDrop(t *testing.T) {
 		}
 		r.clients = r.clients[:3]
 		r.wait()
+	})
+}
+
+// TestSlowMovesUp: a demoted client whose cable was mended moves up again.
+func TestSlowMovesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, slow := slowRoomAt(t, 3e6, 900, Rules{Slow: SlowDemote, Floor: 1e6, Grace: time.Second})
+		defer r.stop()
+		time.Sleep(8 * time.Second)
+		if main, _ := r.session(0); main.of("slow").State != ClientDemoted {
+			t.Fatalf("%+v", main.of("slow"))
+		}
+		time.Sleep(10 * time.Second)
+		if main, _ := r.session(0); main.of("slow").State != ClientDemoted {
+			t.Fatalf("it moved up while it was slow: %+v", main.of("slow"))
+		}
+		slow.link.mu.Lock()
+		slow.link.rate = 0
+		slow.link.mu.Unlock()
+		time.Sleep(climbAfter + 10*time.Second)
+		main, _ := r.session(0)
+		if c := main.of("slow"); c.State != ClientReceiving || !c.Slow.Since.IsZero() {
+			t.Errorf("it didn't move up: %+v", c)
+		}
+		n := 0
+		for _, c := range main.Clients {
+			if c.Name == "slow" {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("it has %d places in the session", n)
+		}
+		r.wait()
+	})
+}
+
+// TestNobodySlow: who is late, asleep, loses at random or has a ceiling above it isn't taken for slow.
+func TestNobodySlow(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		rules   Rules
+		prepare func(*room, *roomClient)
+	}{
+		{"late", Rules{Floor: 5e6, Grace: time.Second}, func(_ *room, c *roomClient) { time.Sleep(2 * time.Second) }},
+		{"random loss", Rules{Grace: time.Second}, func(_ *room, c *roomClient) { c.link.loss = 0.15 }},
+		{"below the ceiling's floor", Rules{Floor: 12e6, Grace: time.Second}, func(_ *room, c *roomClient) { c.link.loss = 0.15 }},
+		{"far away", Rules{Floor: 5e6, Grace: time.Second}, func(_ *room, c *roomClient) {
+			c.link.delay, c.link.jitter = 50*time.Millisecond, 30*time.Millisecond
+		}},
+		{"asleep for 4 s", Rules{Floor: 5e6, Grace: time.Second}, func(_ *room, c *roomClient) {
+			go func() {
+				for _, asleep := range []bool{false, true, false} {
+					c.link.mu.Lock()
+					c.link.deaf, c.link.control = asleep, 0
+					if asleep {
+						c.link.control = 1
+					}
+					c.link.mu.Unlock()
+					time.Sleep(4 * time.Second)
+				}
+			}()
+		}},
+		{"bursts", Rules{Floor: 5e6, Grace: time.Second}, func(_ *room, c *roomClient) { c.link.burst, c.link.every = 500, 2*time.Second }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoom(t, 32, 600*crypto.BlockSize)
+				defer r.stop()
+				r.rules = tc.rules
+				r.server.cfg.Ceiling, r.ceiling = 10e6, 10e6
+				for i := range 3 {
+					r.client(fmt.Sprintf("pc%02d", i)).start()
+				}
+				odd := r.client("odd")
+				tc.prepare(r, odd)
+				odd.start()
+				for range 100 {
+					time.Sleep(100 * time.Millisecond)
+					s, ok := r.session(0)
+					if c := s.of("odd"); ok && (c.State == ClientDemoted || c.Slow.For > time.Second/2) {
+						t.Fatalf("taken for slow: %+v", c)
+					}
+				}
+				r.wait()
+				if odd.event(EventMoved) {
+					t.Error("it was demoted")
+				}
+			})
+		})
+	}
+}
+
+// TestAllSlow: where the way from the server is slow for all nobody is slow, and the floor doesn't hold the rate up.
+func TestAllSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 33, 100*crypto.BlockSize)
+		defer r.stop()
+		r.rules = Rules{Floor: 5e6, Grace: time.Second}
+		r.server.cfg.Ceiling, r.ceiling = 10e6, 10e6
+		for i := range 4 {
+			c := r.client(fmt.Sprintf("pc%02d", i))
+			c.link.rate, c.link.queue = 1e6, 20*time.Millisecond
+			c.start()
+		}
+		r.wait()
+		for _, c := range r.clients {
+			if c.event(EventMoved) {
+				t.Errorf("%s was demoted", c.name)
+			}
+		}
+		sent := r.sent()
+		if ratio := float64(sent.SourcePackets+sent.ParityPackets) / float64(r.sourcePackets()); ratio > 1.5 {
+			t.Errorf("packets sent / source %.2f", ratio)
+		}
+	})
+}
+
+// TestSlowHeldDown: a client that takes less than half of the others, but more than the rate at the start, is found
+// by trying the rate without it.
+func TestSlowHeldDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 34, 1200*crypto.BlockSize)
+		defer r.stop()
+		r.rules = Rules{Grace: 2 * time.Second}
+		r.server.cfg.Ceiling, r.ceiling = 40e6, 40e6
+		for i := range 3 {
+			r.client(fmt.Sprintf("pc%02d", i)).start()
+		}
+		slow := r.client("slow")
+		slow.link.rate, slow.link.queue = 14e6, 20*time.Millisecond
+		slow.start()
+		took := r.waitFor(slow)
+		t.Logf("the others took %v", took)
+		if main, _ := r.session(0); main.of("slow").State != ClientDemoted {
+			t.Errorf("slow client: %+v", main.of("slow"))
+		}
+		r.wait()
+	})
+}
+
+// TestSlowDiskDemoted is a client whose disk is too slow: its cause is told, and the slower session goes as the disk goes.
+func TestSlowDiskDemoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 35, 1000*crypto.BlockSize)
+		defer r.stop()
+		r.rules = Rules{Floor: 5e6, Grace: time.Second}
+		r.server.cfg.Ceiling, r.ceiling = 10e6, 10e6
+		for i := range 3 {
+			r.client(fmt.Sprintf("pc%02d", i)).start()
+		}
+		slow := r.client("slow")
+		slow.target.slow = 100 * time.Millisecond // 1.8 MB/s
+		slow.start()
+		r.waitFor(slow)
+		main, _ := r.session(0)
+		if c := main.of("slow"); c.State != ClientDemoted || c.Slow.Cause != SlowDisk {
+			t.Errorf("slow client: %+v", c)
+		}
+		r.wait()
+		sent := r.sent()
+		ratio := float64(sent.SourcePackets+sent.ParityPackets) / float64(r.sourcePackets())
+		t.Logf("packets sent / source %.2f", ratio)
+		if ratio > 3.5 {
+			t.Errorf("packets sent / source %.2f: the slower session doesn't heed the disk", ratio)
+		}
 	})
 }

@@ -52,7 +52,12 @@ func (p *point) askHistory(ask func(operation, path string, status int) []byte) 
 		}
 	}
 	if want := []string{
-		"evict pc01", "evict pc01 client pc01 has already ended (evicted); nothing changed", "evict pc03 its bundle was revoked", "stop",
+		"set ceiling 9000000 B/s, slow wait, floor 1000000 B/s",
+		"set floor 10000000 B/s floor (10000000 B/s) is above ceiling (9000000 B/s): nobody could take it; nothing changed",
+		`set slow shout session s1: slow: "shout" is none of wait, demote, unicast, drop; nothing changed`,
+		"unicast pc01", "unicast pc03 client pc03 was told never to fetch by unicast (--no-unicast); nothing changed",
+		"evict pc01", "evict pc01 client pc01 has already ended (evicted); nothing changed",
+		"unicast pc01 client pc01 has already ended (evicted); nothing changed", "evict pc03 its bundle was revoked", "stop",
 		"stop session s1 has ended (stopped by the operator); nothing changed",
 	}; !slices.Equal(did, want) || len(one.Members) != 3 {
 		t.Errorf("done: %q\nwant  %q", did, want)

@@ -313,10 +313,21 @@ func TestAnswers(t *testing.T) {
 	if err := json.Unmarshal(ask(viewer, "GET /v1/sessions", "", "", http.StatusOK), &sessions); err != nil || len(sessions) != 1 || len(sessions[0].Clients) != 3 {
 		t.Fatalf("%+v, %v", sessions, err)
 	}
+	const steer, unicast = "PATCH /v1/sessions/{id}", "POST /v1/clients/{name}/unicast"
+	ask(operator, steer, "/v1/sessions/s1", `{"ceiling_bytes_per_second":9e6,"slow_policy":"wait","floor_bytes_per_second":1e6}`, http.StatusOK)
+	ask(operator, steer, "/v1/sessions/s1", `{"floor_bytes_per_second":10e6}`, refused) // above the ceiling
+	ask(operator, steer, "/v1/sessions/s1", `{"slow_policy":"shout"}`, refused)
+	ask(operator, steer, "/v1/sessions/s1", `{"ceiling":1}`, http.StatusBadRequest)
+	ask(operator, steer, "/v1/sessions/s1", `{"slow_policy":"`+strings.Repeat("x", maxJSON)+`"}`, http.StatusRequestEntityTooLarge)
+	ask(operator, steer, "/v1/sessions/s9", `{"slow_policy":"wait"}`, http.StatusConflict)
+	ask(operator, unicast, "/v1/clients/pc01/unicast?session=s1", "", http.StatusOK)
+	ask(operator, unicast, "/v1/clients/pc03/unicast", "", refused) // it was told never to
+	ask(operator, unicast, "/v1/clients/pc09/unicast", "", http.StatusNotFound)
 	const evict = "POST /v1/clients/{name}/evict"
 	ask(operator, evict, "/v1/clients/pc01/evict?session=s1", "", http.StatusOK)
 	ask(operator, evict, "/v1/clients/pc01/evict", "", http.StatusConflict)
 	ask(operator, evict, "/v1/clients/pc09/evict", "", http.StatusNotFound)
+	ask(operator, unicast, "/v1/clients/pc01/unicast", "", http.StatusConflict)
 
 	// Bundles; a holder goes with its own.
 	ask(operator, "POST /v1/bundles", "", `{"name":"lab12","role":"winpe","lifetime_seconds":3600}`, http.StatusOK)

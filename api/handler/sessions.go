@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -24,7 +26,8 @@ func (s *server) listSessions(*http.Request) (any, error) {
 func sessionOf(info *session.SessionInfo) api.Session {
 	out := api.Session{
 		ID: info.ID, Package: info.Package, Digest: info.Digest.String(), Mode: info.Mode.String(), State: info.State.String(),
-		Group: info.Group.String(), Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
+		Group: info.Group.String(), Lane: info.Lane, Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
+		Limit: info.Limit, SlowPolicy: string(info.Slow), Floor: info.Floor, Grace: info.Grace.Seconds(), Alarm: info.Alarm,
 		Rate: info.Rate, Ceiling: info.Ceiling, RateReason: string(info.RateReason), GRTT: info.GRTT.Seconds(), Epoch: info.Epoch, Pass: info.Pass,
 		Sent: api.Sent{
 			SourcePackets: info.Sent.SourcePackets, ParityPackets: info.Sent.ParityPackets, ManifestPackets: info.Sent.ManifestPackets,
@@ -63,8 +66,59 @@ func memberOf(c *session.ClientInfo) api.Member {
 		Number: c.Number, Name: c.Name, Address: c.Peer.Addr.String(), Certificate: c.Peer.Name, Role: c.Peer.Role, State: string(c.State),
 		Reason: c.Reason, Joined: c.Joined, Ended: c.Ended, Progress: c.Progress, Rate: c.Rate, Loss: c.Loss, RTT: c.RTT.Seconds(),
 		LostNetwork: network, LostBuffer: c.KernelDrops, LostDisk: c.DiskDrops, Rejected: c.Rejected, NACKs: c.NACKs, Muted: c.Muted,
-		MulticastBytes: c.Multicast, UnicastBytes: c.Unicast, HeldBytes: c.Held,
+		MulticastBytes: c.Multicast, UnicastBytes: c.Unicast, HeldBytes: c.Held, Slow: slowOf(&c.Slow),
 	}
+}
+
+func slowOf(s *session.Slowness) *api.Slow {
+	if s.Since.IsZero() {
+		return nil
+	}
+	return &api.Slow{
+		Since: s.Since, Seconds: s.For.Seconds(), Takes: s.Takes, Wanted: s.Wanted, Cause: string(s.Cause), Lost: s.Lost,
+		Acted: s.Acted, Action: s.Action,
+	}
+}
+
+// changeSession changes ceiling, floor or policy of a running session.
+func (s *server) changeSession(r *http.Request) (any, error) {
+	id := r.PathValue("id")
+	var change api.SessionChange
+	if err := read(r, &change); err != nil {
+		return nil, err
+	}
+	var detail []string
+	if change.Ceiling != nil {
+		detail = append(detail, fmt.Sprintf("ceiling %.0f B/s", *change.Ceiling))
+	}
+	if change.SlowPolicy != nil {
+		detail = append(detail, "slow "+*change.SlowPolicy)
+	}
+	if change.Floor != nil {
+		detail = append(detail, fmt.Sprintf("floor %.0f B/s", *change.Floor))
+	}
+	steering := session.Steering{Ceiling: change.Ceiling, Slow: (*session.SlowPolicy)(change.SlowPolicy), Floor: change.Floor}
+	if change.Grace != nil {
+		grace := time.Duration(min(max(*change.Grace, 0), 1e6) * float64(time.Second))
+		steering.Grace = &grace
+		detail = append(detail, fmt.Sprintf("grace %v", grace))
+	}
+	info, err := s.Sessions.Steer(id, steering)
+	s.record(r, api.HistoryAction{Action: "set", Session: id, Detail: strings.Join(detail, ", ")}, err)
+	if err != nil {
+		return nil, refusedBy(err)
+	}
+	who, _ := api.CallerOf(r.Context())
+	s.Log.Info("session changed by the operator", zap.String("session", id), zap.Strings("to", detail), zap.Stringer("by", who))
+	return sessionOf(&info), nil
+}
+
+// refusedBy gives an error of the sessions its status: what can't be is refused, what is too late is a conflict.
+func refusedBy(err error) error {
+	if _, never := errors.AsType[*session.RuleError](err); never {
+		return err
+	}
+	return &statusError{http.StatusConflict, err}
 }
 
 func (s *server) stopSession(r *http.Request) (any, error) {
@@ -73,16 +127,28 @@ func (s *server) stopSession(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, &statusError{http.StatusConflict, err}
 	}
-	s.Log.Info("session stopped by the operator", zap.String("session", r.PathValue("id")))
+	who, _ := api.CallerOf(r.Context())
+	s.Log.Info("session stopped by the operator", zap.String("session", r.PathValue("id")), zap.Stringer("by", who))
 	return struct{}{}, nil
 }
 
 // evict takes a client out of the sessions that it is in.
 func (s *server) evict(r *http.Request) (any, error) {
+	return s.onClient(r, "evict", "client evicted by the operator", s.Sessions.Evict)
+}
+
+// sendUnicast sends a client to unicast.
+func (s *server) sendUnicast(r *http.Request) (any, error) {
+	return s.onClient(r, "unicast", "client sent to unicast by the operator", s.Sessions.SendUnicast)
+}
+
+// onClient does something with a client in each session that it is in, or in the one that the request names. It
+// answers with those in which that worked.
+func (s *server) onClient(r *http.Request, action, done string, do func(session string, number uint32) error) (any, error) {
 	name, only := r.PathValue("name"), r.URL.Query().Get("session")
 	running, _ := s.Sessions.Sessions()
-	from := []string{}
-	var errs []error
+	in := []string{}
+	var errs, over []error
 	for i := range running {
 		if only != "" && running[i].ID != only {
 			continue
@@ -91,21 +157,28 @@ func (s *server) evict(r *http.Request) (any, error) {
 			if c.Name != name && fmt.Sprint(c.Number) != name {
 				continue
 			}
-			err := s.Sessions.Evict(running[i].ID, c.Number)
-			s.record(r, api.HistoryAction{Action: "evict", Session: running[i].ID, Client: c.Name}, err)
-			if err != nil {
+			err := do(running[i].ID, c.Number)
+			s.record(r, api.HistoryAction{Action: action, Session: running[i].ID, Client: c.Name}, err)
+			switch {
+			case err == nil:
+				in = append(in, running[i].ID)
+			case c.Ended.IsZero():
 				errs = append(errs, err)
-				continue
+			default:
+				over = append(over, err) // an earlier part, such as before it was demoted
 			}
-			from = append(from, running[i].ID)
 		}
 	}
-	if len(from) == 0 {
+	if len(in) == 0 {
+		if len(errs) == 0 {
+			errs = over
+		}
 		if err := errors.Join(errs...); err != nil {
-			return nil, &statusError{http.StatusConflict, err}
+			return nil, refusedBy(err)
 		}
-		return nil, &statusError{http.StatusNotFound, fmt.Errorf("no client %s in a running session; list them: wimcast session show", name)}
+		return nil, &statusError{http.StatusNotFound, fmt.Errorf("no client %s in a running session; list them: wimcast session list", name)}
 	}
-	s.Log.Info("client evicted by the operator", zap.String("client", name), zap.Strings("sessions", from))
-	return from, nil
+	who, _ := api.CallerOf(r.Context())
+	s.Log.Info(done, zap.String("client", name), zap.Strings("sessions", in), zap.Stringer("by", who))
+	return in, nil
 }

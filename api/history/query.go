@@ -125,7 +125,7 @@ func (s *Store) Sessions(ctx context.Context, q api.HistoryQuery) ([]api.History
 func (s *Store) sessions(ctx context.Context, f filter, limit int) ([]api.HistorySession, error) {
 	list := []api.HistorySession{}
 	query := `WITH s AS MATERIALIZED (SELECT * FROM sessions s WHERE ` + f.where() + ` ORDER BY s.id DESC LIMIT ?)
-		SELECT ` + sessionColumns + `, count(c.id), count(*) FILTER (WHERE c.state = 'proven'), count(*) FILTER (WHERE c.state IN ('failed', 'lost', 'evicted')),
+		SELECT ` + sessionColumns + `, count(c.id), count(*) FILTER (WHERE c.state = 'proven'), count(*) FILTER (WHERE c.state IN ('failed', 'lost', 'evicted', 'dropped')),
 		count(*) FILTER (WHERE c.state = 'interrupted') FROM s LEFT JOIN clients c ON c.session = s.id GROUP BY s.id ORDER BY s.id DESC`
 	err := s.query(ctx, query, append(f.args, limit), func(rows *sql.Rows) error {
 		var r api.HistorySession

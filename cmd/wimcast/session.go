@@ -2,18 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
 	"wimcast/api"
+	"wimcast/session"
 )
 
 // sessionCommand watches sessions.
 type sessionCommand struct {
 	List sessionList `cmd:"" help:"List running sessions and those that ended lately."`
 	Show sessionShow `cmd:"" help:"Show a session and its clients."`
+	Set  sessionSet  `cmd:"" help:"Change ceiling, floor or slow policy of a running session."`
 	Stop sessionStop `cmd:"" help:"End a session; its clients are told."`
 }
 
@@ -75,21 +78,53 @@ func (s *sessionShow) Run(ctx context.Context, c *console) error {
 		found := &list[i]
 		if s.Slow {
 			found.Clients = slow(found)
+			return c.print(found, func(w io.Writer) { showSlow(w, found) })
 		}
 		return c.print(found, func(w io.Writer) { showSession(w, found) })
 	}
 	return fmt.Errorf("no session %s; list them: wimcast session list", s.ID)
 }
 
-// slow keeps the clients that are behind the median, or lose more than a hundredth.
+// slow keeps the clients that are slow, or were until something was done about it, that are behind the median, or that
+// lose more than a hundredth.
 func slow(s *api.Session) []api.Member {
-	var out []api.Member
+	out := []api.Member{}
 	for _, m := range s.Clients {
-		if m.State == "receiving" && (m.Progress < s.Median-0.05 || m.Loss > 0.01) {
+		if m.Slow != nil || m.State == "receiving" && (m.Progress < s.Median-0.05 || m.Loss > 0.01) {
 			out = append(out, m)
 		}
 	}
 	return out
+}
+
+// showSlow prints a line for each slow client: what it takes, where it loses, what came of it.
+func showSlow(w io.Writer, s *api.Session) {
+	if len(s.Clients) == 0 {
+		_, _ = fmt.Fprintf(w, "nobody is slow in %s\n", printable(s.ID))
+	}
+	for i := range s.Clients {
+		_, _ = fmt.Fprintln(w, slowLine(s, &s.Clients[i]))
+	}
+}
+
+func slowLine(s *api.Session, m *api.Member) string {
+	name := printable(m.Name)
+	if m.Slow == nil {
+		return fmt.Sprintf("%s  %s/s  keeps up so far: %.0f%% proven (median %.0f%%), loses %.1f%%", name, bytesText(m.Rate), 100*m.Progress, 100*s.Median, 100*m.Loss)
+	}
+	if m.Slow.Cause == "sleeping" {
+		return fmt.Sprintf("%s  sleeping: unheard for %s", name, since(m.Slow.Since))
+	}
+	bound := "half the median " + bytesText(m.Slow.Wanted) + "/s"
+	if s.Floor > 0 && m.Slow.Wanted == s.Floor {
+		bound = "floor " + bytesText(s.Floor) + "/s"
+	}
+	grace := time.Duration(s.Grace * float64(time.Second))
+	came := fmt.Sprintf("slow for %v", time.Duration(m.Slow.Seconds*float64(time.Second)).Round(100*time.Millisecond))
+	if m.Slow.Action != "" {
+		came = printable(m.Slow.Action) + " " + m.Slow.Acted.Local().Format("15:04")
+	}
+	return fmt.Sprintf("%s  %s/s  %s %.1f%% \u2192 %s (%s, grace %v)", name, bytesText(m.Slow.Takes), printable(m.Slow.Cause), 100*m.Slow.Lost, came, bound, grace)
 }
 
 func showSession(w io.Writer, s *api.Session) {
@@ -100,6 +135,9 @@ func showSession(w io.Writer, s *api.Session) {
 	_, _ = fmt.Fprintf(w, "package   %s (%s)\nstate     %s, running for %s, group %s, epoch %d\nrate      %s/s of %s/s (%s%s), GRTT %.1f ms\nsent      %d source, %d parity packets (%.3f), %d NACKs served, %d merged\n\n",
 		printable(s.Package), s.Mode, s.State, since(s.Started), s.Group, s.Epoch, bytesText(s.Rate), bytesText(s.Ceiling), s.RateReason,
 		limiting(s), 1000*s.GRTT, s.Sent.SourcePackets, s.Sent.ParityPackets, overhead, s.NACKs.Served, s.NACKs.Merged)
+	if s.Alarm != "" {
+		_, _ = fmt.Fprintf(w, "ALARM     %s\n\n", printable(s.Alarm))
+	}
 	var rows []string
 	for _, m := range s.Clients {
 		rows = append(rows, strings.Join([]string{
@@ -117,6 +155,63 @@ func limiting(s *api.Session) string {
 	return ", " + printable(s.Limiting)
 }
 
+// sessionSet changes a running session.
+type sessionSet struct {
+	ID      string        `arg:"" help:"Session, as session list names it."`
+	Ceiling string        `help:"Most that it sends, such as \"200 Mbit/s\" or \"25 MB/s\"; auto for its share of the machine's." placeholder:"RATE|auto"`
+	Slow    string        `help:"What becomes of slow clients: wait, demote, unicast or drop." placeholder:"POLICY"`
+	Floor   string        `help:"What a client must take, such as \"20 MB/s\"; 0 for none." placeholder:"RATE"`
+	Grace   time.Duration `help:"How long a client may be slow, such as 30s." placeholder:"DURATION"`
+}
+
+// Run implements the command.
+func (s *sessionSet) Run(ctx context.Context, c *console) error {
+	var change api.SessionChange
+	for _, f := range []struct {
+		flag, text, none string
+		to               **float64
+	}{{"--ceiling", s.Ceiling, "auto", &change.Ceiling}, {"--floor", s.Floor, "0", &change.Floor}} {
+		if f.text == "" {
+			continue
+		}
+		v := 0.0
+		if f.text != f.none {
+			var err error
+			if v, err = api.ParseRate(f.text); err != nil {
+				return &codedError{exitUsage, fmt.Errorf("%s: %w, or %s", f.flag, err, f.none)}
+			}
+		}
+		*f.to = &v
+	}
+	if s.Slow != "" {
+		if _, err := session.ParseSlowPolicy(s.Slow); err != nil {
+			return &codedError{exitUsage, fmt.Errorf("--slow: %w", err)}
+		}
+		change.SlowPolicy = &s.Slow
+	}
+	if s.Grace != 0 {
+		seconds := s.Grace.Seconds()
+		change.Grace = &seconds
+	}
+	if change == (api.SessionChange{}) {
+		return &codedError{exitUsage, errors.New("nothing to change: name --ceiling, --slow, --floor or --grace")}
+	}
+	now, err := c.admin().ChangeSession(ctx, s.ID, change)
+	if err != nil {
+		return err
+	}
+	return c.print(now, func(w io.Writer) {
+		ceiling, floor := "auto", "none"
+		if now.Limit > 0 {
+			ceiling = bytesText(now.Limit) + "/s"
+		}
+		if now.Floor > 0 {
+			floor = bytesText(now.Floor) + "/s"
+		}
+		_, _ = fmt.Fprintf(w, "%s: ceiling %s, slow clients: %s, floor %s, grace %v\n", printable(now.ID), ceiling, printable(now.SlowPolicy), floor, time.Duration(now.Grace*float64(time.Second)))
+	})
+}
+
 type sessionStop struct {
 	ID string `arg:"" help:"Session, as session list names it."`
 }
@@ -131,7 +226,24 @@ func (s *sessionStop) Run(ctx context.Context, c *console) error {
 
 // clientCommand acts on clients.
 type clientCommand struct {
-	Evict clientEvict `cmd:"" help:"Take a client out of its session; those who stay get a new key."`
+	Evict   clientEvict   `cmd:"" help:"Take a client out of its session; those who stay get a new key."`
+	Unicast clientUnicast `cmd:"" help:"Send a client to unicast, where its package allows that."`
+}
+
+type clientUnicast struct {
+	Name    string `arg:"" help:"Client, by name or number."`
+	Session string `help:"Only in this session." placeholder:"ID"`
+}
+
+// Run implements the command.
+func (u *clientUnicast) Run(ctx context.Context, c *console) error {
+	in, err := c.admin().SendUnicast(ctx, u.Session, u.Name)
+	if err != nil {
+		return err
+	}
+	return c.print(in, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "%s sent to unicast (%s); it stays in the group and fetches what it lacks\n", printable(u.Name), strings.Join(in, ", "))
+	})
 }
 
 type clientEvict struct {

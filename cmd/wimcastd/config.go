@@ -15,6 +15,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"wimcast/api"
 	"wimcast/crypto"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast/wire"
@@ -134,13 +135,6 @@ func (a *age) UnmarshalText(text []byte) error {
 // rate reads "900 Mbit/s" or "100 MB/s" and holds bytes/s.
 type rate float64
 
-var rateUnits = []struct {
-	suffix string
-	bytes  float64
-}{
-	{"gbit/s", 1e9 / 8}, {"mbit/s", 1e6 / 8}, {"kbit/s", 1e3 / 8}, {"gb/s", 1e9}, {"mb/s", 1e6}, {"kb/s", 1e3}, {"b/s", 1},
-}
-
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (r *rate) UnmarshalText(text []byte) error {
 	s := strings.ToLower(strings.TrimSpace(string(text)))
@@ -148,17 +142,12 @@ func (r *rate) UnmarshalText(text []byte) error {
 		*r = 0
 		return nil
 	}
-	for _, unit := range rateUnits {
-		if number, ok := strings.CutSuffix(s, unit.suffix); ok {
-			v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-			if err != nil || v <= 0 || v > 1e12 {
-				break
-			}
-			*r = rate(v * unit.bytes)
-			return nil
-		}
+	v, err := api.ParseRate(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a rate such as \"900 Mbit/s\" or \"100 MB/s\"", text)
 	}
-	return fmt.Errorf("%q is not a rate such as \"900 Mbit/s\" or \"100 MB/s\"", text)
+	*r = rate(v)
+	return nil
 }
 
 func defaults() config {
