@@ -41,6 +41,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 		m.info.State, m.info.Reason, m.info.Ended = ClientReceiving, "", time.Time{}
 		m.last, m.pace, m.info.Slow = wire.Report{}, pace{}, Slowness{} // the client counts from its join
 		m.clean, m.caused, m.notices = 0, 0, notices{}
+		m.asked, m.from, m.reported, m.first = 0, s.number-1, s.number, nil
 		m.info.Held = int64(join.HeldBlocks) * crypto.BlockSize
 		s.log.Info("client joined", zap.String("client", m.info.Name), zap.Uint32("number", m.number), zap.Stringer("from", l.peer.Addr),
 			zap.Uint32("blocks_held", join.HeldBlocks))
@@ -128,20 +129,32 @@ func (s *sender) sendRoots(m *member, wanted *wire.RootsWanted) {
 }
 
 func (s *sender) hearNeed(now time.Time, m *member, need *wire.Need) {
+	doubted, left := s.doubted(m), s.geo.blocks()
+	if doubted {
+		m.info.Muted = true
+		if s.need.count > 0 || len(s.debts.owed) > 0 {
+			return // it asks again
+		}
+		left = mutedBlocks
+	}
 	m.link.send(&wire.NeedHeard{Client: m.number, Pass: need.Pass, Highest: need.Highest, Part: need.Part})
 	if m.info.State == ClientUnicast {
 		return
 	}
+	highest, free := min(need.Highest, s.number-1), doubted || m.freeNeed(need.Pass, need.Highest)
 	for _, run := range need.Runs {
 		if int64(run.First)+int64(run.Count) > int64(s.geo.blocks()) {
 			s.server.dropped.add(dropRange)
 			return
 		}
 		for b := run.First; b < run.First+run.Count; b++ {
-			if s.turnAt[b] > need.Highest {
+			if s.turnAt[b] > highest {
 				continue // the client has that turn still to come, or may NACK it
 			}
-			if s.need.set(int(b)) && need.Pass > 0 && s.outlier(now, m) {
+			if left--; left < 0 {
+				return
+			}
+			if s.wantBlock(m, int(b), free) && need.Pass > 0 && s.outlier(now, m) {
 				m.caused += int64(s.geo.k(int(b)))
 			}
 		}
@@ -152,6 +165,11 @@ func (s *sender) hearNeed(now time.Time, m *member, need *wire.Need) {
 func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 	m.info.NACKs++
 	if m.info.State == ClientUnicast || !m.allowNACK(now) {
+		s.info.NACKs.Limited++
+		return
+	}
+	if s.doubted(m) {
+		m.info.Muted = true
 		s.info.NACKs.Limited++
 		return
 	}
@@ -166,7 +184,7 @@ func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 		}
 		if n > s.geo.k(block)/2 {
 			if s.turnAt[block] <= highest {
-				added = s.need.set(block) || added
+				added = s.wantBlock(m, block, false) || added
 			}
 			continue
 		}
@@ -257,7 +275,7 @@ func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
 		return
 	}
 	last := m.last
-	m.last = *r
+	m.last, m.reported = *r, s.number
 	info := &m.info
 	if info.Proven != int(r.Proven) {
 		s.info.Progress = now

@@ -37,6 +37,10 @@ type member struct {
 	refilled  time.Time
 	last      wire.Report // for differences between reports
 	pace      pace
+	asked     int64         // symbols that it alone asked for, of what went out since its join
+	from      uint64        // packet number at its join
+	reported  uint64        // packet number at its latest report
+	first     []uint64      // packet numbers up to which it told need at its join
 	clean     time.Duration // in a slower session: how long it has kept up
 }
 

@@ -75,7 +75,9 @@ func (s *sender) pickTurn(now time.Time) bool {
 			}
 			// One client alone has had its share: the block waits for the next pass.
 			s.debts.drop(block)
-			s.need.set(int(block))
+			if m := s.roster.members[entry.asker]; m != nil && !s.doubted(m) {
+				s.need.set(int(block))
+			}
 			s.info.NACKs.Limited++
 			continue
 		}
@@ -108,7 +110,14 @@ func (s *sender) nextNeeded() int {
 // something too. (Who asked first says nothing: most losses are many clients' own.)
 func (s *sender) repairAllowed(now time.Time, entry *debt) bool {
 	m := s.roster.members[entry.asker]
-	if !entry.alone || m == nil || !s.outlier(now, m) {
+	if !entry.alone || m == nil {
+		return true
+	}
+	if s.doubted(m) {
+		return false
+	}
+	m.asked += int64(entry.symbols)
+	if !s.outlier(now, m) {
 		return true
 	}
 	rate := s.law.rate * aloneShare
