@@ -13,10 +13,12 @@ import (
 // Implementation constants of lanes (docs/design.md, "Slow clients").
 const (
 	slowLane    = 1                // the only one beside 0: two speeds
+	slowWeight  = 0.25             // of the slower session where it shares the ceiling, against 1: the faster one keeps four fifths
 	climbAfter  = 20 * time.Second // keeps up for so long in the slower session before it moves up,
 	climbMost   = 5 * time.Minute  // doubled with each demotion, up to this
 	climbClean  = 0.97             // share of what is sent that it must take meanwhile
 	climbFloor  = 1.25             // times the floor,
+	climbTry    = 3 * time.Second  // for so long it may have as much as the faster one, to show what it takes
 	climbOthers = 0.75             // times what the faster session sends: the slower one's rate, to move up
 )
 
@@ -201,13 +203,24 @@ func (s *sender) hearClimb(now time.Time, m *member, took time.Duration) {
 		return // nothing to move up for
 	}
 	// Where another client holds this session down its rate says nothing of this one: it is given a try.
-	if s.alone(m) && (m.pace.sent < climbOthers*sends || s.law.rate < s.law.ceiling && m.pace.sent < climbFloor*s.rules.Floor) {
+	if s.alone(m) && (m.pace.sent < climbOthers*sends || s.law.reason != RateCeiling && m.pace.sent < climbFloor*s.rules.Floor) {
+		if s.law.reason == RateCeiling && now.Sub(s.climbAt) > after {
+			s.climbAt, s.shareAt = now, time.Time{} // it has too small a part in the ceiling to show anything
+		}
 		return
 	}
 	s.server.place(s.key, machine, false)
 	text := fmt.Sprintf("keeps up for %v at %.1f MB/s; back to the faster session", after, m.pace.sent/1e6)
 	s.log.Info("client moves up to the faster session", zap.String("client", m.info.Name), zap.String("reason", text))
 	s.move(now, m, ClientLeft, "moved up: "+text, text)
+}
+
+// laneWeight is how a session's weight counts for its lane.
+func (s *sender) laneWeight() float64 {
+	if s.lane == 0 || time.Since(s.climbAt) < climbTry {
+		return 1
+	}
+	return slowWeight
 }
 
 // fastEnough reports whether it isn't this client that holds the slower session down.

@@ -104,6 +104,7 @@ type sender struct {
 	limit   float64       // bytes/s: the operator's ceiling of this session, 0 for none
 	sends   atomic.Uint64 // bits of the rate while it casts, for the slower session
 	silence silence
+	climbAt time.Time // when the slower session got more of the ceiling, to show what its clients take
 	random  *rand.Rand
 	pass    uint32
 	state   wire.State
@@ -376,6 +377,7 @@ func (s *sender) claimShare(now time.Time) {
 	if weight <= 0 {
 		weight = 1
 	}
+	weight *= s.laneWeight()
 	share, holds := s.server.shares.claim(s, weight, wants)
 	if s.limit > 0 {
 		share, holds = min(share, s.limit), min(holds, s.limit)

@@ -1,0 +1,200 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"wimcast/test/rig"
+)
+
+// roomSession is a session as `wimcast --json session list` shows it, with what concerns slow clients.
+type roomSession struct {
+	ID      string  `json:"id"`
+	State   string  `json:"state"`
+	Lane    int     `json:"lane"`
+	Limit   float64 `json:"limit_bytes_per_second"`
+	Policy  string  `json:"slow_policy"`
+	Floor   float64 `json:"floor_bytes_per_second"`
+	Clients []struct {
+		Name   string `json:"name"`
+		State  string `json:"state"`
+		Reason string `json:"reason"`
+		Slow   *struct {
+			Takes  float64 `json:"takes_bytes_per_second"`
+			Cause  string  `json:"cause"`
+			Action string  `json:"action"`
+		} `json:"slow"`
+	} `json:"clients"`
+}
+
+func (s *stage) rooms() []roomSession {
+	s.t.Helper()
+	var list []roomSession
+	if err := s.daemon.Ask(s.ctx, &list, "session", "list"); err != nil {
+		s.t.Fatal(err)
+	}
+	return list
+}
+
+// until asks for the sessions until they are as wanted.
+func (s *stage) until(what string, is func([]roomSession) bool) []roomSession {
+	s.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		list := s.rooms()
+		if is(list) {
+			return list
+		}
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			s.t.Fatalf("%s never came; sessions %+v", what, list)
+		}
+	}
+}
+
+// state returns what a client does in the session of a lane; "" where it isn't.
+func state(list []roomSession, lane int, name string) string {
+	for _, s := range list {
+		if s.Lane != lane {
+			continue
+		}
+		for _, c := range s.Clients {
+			if c.Name == name {
+				return c.State
+			}
+		}
+	}
+	return ""
+}
+
+// TestSessionsSlowClient: one of four clients sits behind a cable of 20 Mbit/s, and the floor is higher. It is demoted to a
+// slower session with what it has, the others don't wait for it, and all end with the image proven.
+//
+//	server ── switch ──┬─ pc01, pc02, pc03
+//	                   └─ 20 Mbit/s, 20 ms ── pc04
+func TestSessionsSlowClient(t *testing.T) {
+	s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "6 MB/s"`})
+	slow := s.room.Clients()[3]
+	if err := slow.SetRate(s.ctx, 20_000_000, 20*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	var gets []*rig.Get
+	for i := range 4 {
+		gets = append(gets, s.get(i))
+	}
+	s.until("the session", func(list []roomSession) bool { return len(list) > 0 })
+	if out := s.cli("session", "set", "s1", "--floor", "4 MB/s", "--grace", "1s", "--slow", "demote"); !strings.Contains(out, "floor 4.0 MB/s") {
+		t.Errorf("set: %s", out)
+	}
+	list := s.until("demotion", func(list []roomSession) bool { return state(list, 0, "pc04") == "demoted" })
+	if show := s.cli("session", "show", list[0].ID, "--slow"); !regexp.MustCompile(`pc04  \d+\.\d MB/s  (network|receive_buffer) \d+\.\d% → demoted`).MatchString(show) {
+		t.Errorf("who is slow:\n%s", show)
+	}
+	for _, g := range gets[:3] {
+		r, totals := s.proven(g)
+		if totals.Unicast > 0 {
+			t.Errorf("%s: %d bytes by unicast", g.Place.Name(), totals.Unicast)
+		}
+		// At the slow one's pace it would take that long at least.
+		if waiting := float64(s.size) / 2.5e6; r.Seconds > 0.85*waiting {
+			t.Errorf("%s took %.1f s; at the slow client's pace it is %.1f s", g.Place.Name(), r.Seconds, waiting)
+		}
+	}
+	r, totals := s.proven(gets[3])
+	if totals.Unicast > 0 || totals.Multicast != s.size {
+		t.Errorf("the slow one: %+v", totals)
+	}
+	if _, ok := gets[3].Happened("moved"); !ok {
+		t.Errorf("the slow one was never told: %v", gets[3].Events())
+	}
+	list = s.rooms()
+	if got := state(list, 1, "pc04"); got != "proven" {
+		t.Errorf("in the slower session it is %q: %+v", got, list)
+	}
+	t.Logf("the slow one took %.1f s for %.1f MB", r.Seconds, float64(s.size)/1e6)
+}
+
+// TestSessionsOperator: an operator changes a running session, sends a client to unicast, evicts one, stops the session;
+// is refused what can't be; and everything is in the log with who did it.
+func TestSessionsOperator(t *testing.T) {
+	s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "3 MB/s"`})
+	stays, goes, evicted := s.get(0), s.get(1), s.get(2)
+	for _, g := range []*rig.Get{stays, goes, evicted} {
+		if err := g.AwaitProven(s.ctx, 0.02); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := s.cli("session", "set", "s1", "--ceiling", "8 Mbit/s", "--slow", "wait"); !strings.Contains(out, "ceiling 1.0 MB/s, slow clients: wait") {
+		t.Errorf("set: %s", out)
+	}
+	if now := s.rooms()[0]; now.Limit != 1e6 || now.Policy != "wait" {
+		t.Errorf("after set: %+v", now)
+	}
+	if out := s.cli("client", "unicast", "pc02"); !strings.Contains(out, "pc02 sent to unicast (s1)") {
+		t.Errorf("unicast: %s", out)
+	}
+	if out := s.cli("client", "evict", "pc03"); !strings.Contains(out, "evicted from s1") {
+		t.Errorf("evict: %s", out)
+	}
+	s.ended(evicted, 8)
+	if _, totals := s.proven(goes); totals.Unicast == 0 || totals.UnicastReason != "operator" {
+		t.Errorf("sent to unicast: %+v", totals)
+	}
+	s.cli("session", "set", "s1", "--ceiling", "auto")
+	s.proven(stays)
+
+	// A multicast-only package: no hand and no policy sends anybody to unicast.
+	s.cli("image", "set", "w11", "--multicast-only")
+	for _, name := range []string{"pc01", "pc03"} {
+		_ = os.Remove(s.file(name))
+	}
+	only := s.get(0)
+	if err := only.AwaitProven(s.ctx, 0.02); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"client", "unicast", "pc01", "--session", "s2"}, {"session", "set", "s2", "--slow", "unicast"}} {
+		if out, err := s.daemon.CLI(s.ctx, args...); err == nil || !strings.Contains(err.Error(), "multicast-only") {
+			t.Errorf("%v: %s, %v", args, out, err)
+		}
+	}
+	s.cli("session", "stop", "s2")
+	for _, args := range [][]string{
+		{"session", "set", "s2", "--ceiling", "auto"}, {"session", "stop", "s2"}, {"client", "unicast", "pc01", "--session", "s2"},
+	} {
+		if out, err := s.daemon.CLI(s.ctx, args...); err == nil || !strings.Contains(err.Error(), "nothing changed") && !strings.Contains(err.Error(), "in a running session") {
+			t.Errorf("%v after the end: %s, %v", args, out, err)
+		}
+	}
+	only.Kill()
+
+	by := fmt.Sprintf("uid %d", os.Getuid())
+	for _, event := range []string{"session changed by the operator", "client sent to unicast by the operator", "client evicted by the operator", "session stopped by the operator"} {
+		lines := slices.Collect(strings.Lines(s.daemon.Log()))
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, event) && strings.Contains(l, by) }) {
+			t.Errorf("the log has no %q by %s", event, by)
+		}
+	}
+	var did []struct {
+		Action string `json:"action"`
+		Client string `json:"client"`
+	}
+	if err := s.daemon.Ask(s.ctx, &did, "history", "actions"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"set ", "unicast pc02", "evict pc03", "stop "} {
+		found := false
+		for _, a := range did {
+			found = found || a.Action+" "+a.Client == want
+		}
+		if !found {
+			t.Errorf("the history has no %q: %+v", want, did)
+		}
+	}
+}
