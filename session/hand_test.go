@@ -11,8 +11,6 @@ import (
 	"wimcast/crypto"
 )
 
-func steer[T any](v T) *T { return &v }
-
 // TestSteer changes ceiling and policy of a running session, and the same of one that has ended.
 func TestSteer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -29,7 +27,7 @@ func TestSteer(t *testing.T) {
 		if got := sent(time.Second); got < 9e6 || got > 10.2e6 {
 			t.Errorf("%.1f MB/s before", got/1e6)
 		}
-		info, err := r.server.Steer("s1", Steering{Ceiling: steer(4e6), Floor: steer(1e6), Grace: steer(3 * time.Second), Slow: steer(SlowDrop)})
+		info, err := r.server.Steer("s1", Steering{Ceiling: new(4e6), Floor: new(1e6), Grace: new(3 * time.Second), Slow: new(SlowDrop)})
 		if err != nil || info.Limit != 4e6 || info.Floor != 1e6 || info.Slow != SlowDrop || info.Grace != 3*time.Second {
 			t.Errorf("%+v, %v", info, err)
 		}
@@ -38,7 +36,7 @@ func TestSteer(t *testing.T) {
 			t.Errorf("%.1f MB/s under a ceiling of 4", got/1e6)
 		}
 		for _, bad := range []Steering{
-			{}, {Ceiling: steer(1.0)}, {Floor: steer(-1.0)}, {Slow: steer(SlowPolicy("shout"))}, {Grace: steer(time.Millisecond)}, {Floor: steer(5e6)},
+			{}, {Ceiling: new(1.0)}, {Floor: new(-1.0)}, {Slow: new(SlowPolicy("shout"))}, {Grace: new(time.Millisecond)}, {Floor: new(5e6)},
 		} {
 			if _, err := r.server.Steer("s1", bad); err == nil || !strings.Contains(err.Error(), "nothing changed") {
 				t.Errorf("%+v: %v", bad, err)
@@ -46,7 +44,7 @@ func TestSteer(t *testing.T) {
 				t.Errorf("%+v: %v isn't a RuleError", bad, err)
 			}
 		}
-		if _, err := r.server.Steer("s1", Steering{Ceiling: steer(0.0)}); err != nil {
+		if _, err := r.server.Steer("s1", Steering{Ceiling: new(0.0)}); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Second)
@@ -56,7 +54,7 @@ func TestSteer(t *testing.T) {
 		r.wait()
 		time.Sleep(lingerFor + time.Second)
 		for what, err := range map[string]error{
-			"steer":   second(r.server.Steer("s1", Steering{Floor: steer(0.0)})),
+			"steer":   second(r.server.Steer("s1", Steering{Floor: new(0.0)})),
 			"unicast": r.server.SendUnicast("s1", 1),
 			"evict":   r.server.Evict("s1", 1),
 			"stop":    r.server.Stop("s1", "too late"),
@@ -116,7 +114,7 @@ func TestMulticastOnlyNoUnicast(t *testing.T) {
 		if err := r.server.SendUnicast("s1", s.of("pc").Number); !errors.Is(err, ErrMulticastOnly) {
 			t.Errorf("by hand: %v", err)
 		}
-		if _, err := r.server.Steer("s1", Steering{Slow: steer(SlowUnicast)}); !errors.Is(err, ErrMulticastOnly) {
+		if _, err := r.server.Steer("s1", Steering{Slow: new(SlowUnicast)}); !errors.Is(err, ErrMulticastOnly) {
 			t.Errorf("policy: %v", err)
 		}
 		r.wait()

@@ -147,7 +147,7 @@ func (s *sender) demote(now time.Time, m *member, why string) {
 	m.acted(now, "demoted")
 	s.log.Info("client demoted to a slower session", zap.String("client", m.info.Name), zap.String("cause", string(m.info.Slow.Cause)), zap.String("reason", why))
 	s.move(now, m, ClientDemoted, why, "too slow for this session ("+why+"); going on in a slower one with what is there")
-	s.askNeed(now)
+	s.askNeed()
 }
 
 // move takes a client out of the session's work and has it join again. Its record stays; the client goes on elsewhere, and is

@@ -395,7 +395,7 @@ func (s *sender) drop(now time.Time, m *member, why string) {
 	m.acted(now, "dropped")
 	s.endClient(now, m, ClientDropped, "too slow: "+why)
 	m.notify(now, wire.NoticeDropped, text)
-	s.askNeed(now)
+	s.askNeed()
 }
 
 // sendUnicast sends a client to unicast, which the package must allow.
@@ -403,12 +403,12 @@ func (s *sender) sendUnicast(now time.Time, m *member, reason wire.Reason, why s
 	s.toUnicast(m, reason)
 	m.acted(now, "sent to unicast")
 	m.notify(now, wire.NoticeGoUnicast, why)
-	s.askNeed(now)
+	s.askNeed()
 }
 
 // askNeed forgets what is needed, as one who needed much of it has gone: the others tell at the pass's end, which comes
 // at once, what they lack.
-func (s *sender) askNeed(now time.Time) {
+func (s *sender) askNeed() {
 	if s.state != wire.Casting {
 		return
 	}

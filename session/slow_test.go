@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,9 +44,9 @@ func (r *room) session(lane int) (SessionInfo, bool) {
 
 // of returns what a session knows of a client.
 func (s *SessionInfo) of(name string) ClientInfo {
-	for i := len(s.Clients) - 1; i >= 0; i-- {
-		if s.Clients[i].Name == name {
-			return s.Clients[i]
+	for _, c := range slices.Backward(s.Clients) {
+		if c.Name == name {
+			return c
 		}
 	}
 	return ClientInfo{}
