@@ -180,19 +180,21 @@ func (l *Library) load(p *Package) (s stored, err error) {
 
 // readBlob reads a small blob and proves it.
 func (l *Library) readBlob(d *v1.Descriptor, limit int64) ([]byte, error) {
-	if d.Size > limit {
-		return nil, fmt.Errorf("blob %s: %d bytes, more than %d", d.Digest, d.Size, limit)
+	if d.Size < 0 || d.Size > limit {
+		return nil, fmt.Errorf("blob %s: %d bytes, not between 0 and %d", d.Digest, d.Size, limit)
 	}
 	f, err := l.root.Open(blobPath(d.Digest))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, d.Size+1))
-	if err != nil {
+	b := make([]byte, d.Size+1) // one more than there should be
+	n, err := io.ReadFull(f, b)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if int64(len(b)) != d.Size || digest.FromBytes(b) != d.Digest {
+	b = b[:n]
+	if int64(n) != d.Size || digest.FromBytes(b) != d.Digest {
 		return nil, fmt.Errorf("blob %s: its bytes don't match its digest", d.Digest)
 	}
 	return b, nil

@@ -88,7 +88,7 @@ func TestSpeedAllocations(t *testing.T) {
 		name string
 		lose int
 		most float64 // allocations a packet
-	}{{"no loss", 0, 0.015}, {"1 % lost", 101, 0.05}} {
+	}{{"no loss", 0, 0.01}, {"1 % lost", 101, 0.05}} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 1, 1)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 
 	"wimcast/crypto"
 	"wimcast/multicast/wire"
@@ -22,8 +23,11 @@ func (h *hearing) want(block int) *crypto.Hash {
 // feedProver hands jobs to the prover until its queue is full.
 func (h *hearing) feedProver() {
 	s := h.image
-	for len(s.ready) > 0 {
-		j := s.ready[0]
+	sent := 0
+	defer func() { // the queue keeps its memory
+		s.ready = slices.Delete(s.ready, 0, sent)
+	}()
+	for _, j := range s.ready {
 		if j.want == nil && (j.kind == jobProve || j.kind == jobFetched) {
 			j.want = h.want(j.block)
 		}
@@ -32,12 +36,11 @@ func (h *hearing) feedProver() {
 		}
 		select {
 		case h.prover.jobs <- j:
-			s.ready = s.ready[1:]
+			sent++
 		default:
 			return
 		}
 	}
-	s.ready = nil
 }
 
 // manifestWhole settles everything that was stored before its hash could be checked.
