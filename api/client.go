@@ -204,6 +204,26 @@ func (c *Client) Sessions(ctx context.Context) (list []Session, err error) {
 	return list, c.do(ctx, http.MethodGet, "/v1/sessions", nil, &list)
 }
 
+// StartSession starts a session whose clients wait for it.
+func (c *Client) StartSession(ctx context.Context, id string) (s Session, err error) {
+	return s, c.do(ctx, http.MethodPost, "/v1/sessions/"+url.PathEscape(id)+"/start", nil, &s)
+}
+
+// WaitLonger puts off a session's start.
+func (c *Client) WaitLonger(ctx context.Context, id string, wait SessionWait) (s Session, err error) {
+	return s, c.do(ctx, http.MethodPost, "/v1/sessions/"+url.PathEscape(id)+"/wait", wait, &s)
+}
+
+// CancelSession ends a session before it has started.
+func (c *Client) CancelSession(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodPost, "/v1/sessions/"+url.PathEscape(id)+"/cancel", nil, nil)
+}
+
+// Queue lists the clients that wait for a place.
+func (c *Client) Queue(ctx context.Context) (list []Queued, err error) {
+	return list, c.do(ctx, http.MethodGet, "/v1/queue", nil, &list)
+}
+
 // StopSession ends a session.
 func (c *Client) StopSession(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodPost, "/v1/sessions/"+url.PathEscape(id)+"/stop", nil, nil)

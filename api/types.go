@@ -54,7 +54,11 @@ type Session struct {
 	Mode       string    `json:"mode"`
 	State      string    `json:"state"`
 	Group      string    `json:"group"`
-	Lane       int       `json:"lane,omitempty"` // 1: the slower session of its package
+	Lane       int       `json:"lane,omitempty"` // 1: the slower session of its package; 2: clients beyond a limit, by unicast
+	Start      string    `json:"start"`          // auto or scheduled
+	Deadline   time.Time `json:"start_deadline,omitzero"`
+	Minimum    int       `json:"min_clients,omitempty"`     // start it, while it waits
+	Waiting    int       `json:"waiting_clients,omitempty"` // for the start
 	Started    time.Time `json:"started"`
 	Ended      time.Time `json:"ended,omitzero"`
 	Reason     string    `json:"reason,omitempty"`
@@ -142,6 +146,23 @@ type SessionChange struct {
 	SlowPolicy *string  `json:"slow_policy,omitempty"`
 	Floor      *float64 `json:"floor_bytes_per_second,omitempty"`
 	Grace      *float64 `json:"grace_seconds,omitempty"`
+}
+
+// SessionWait puts off a session's start.
+type SessionWait struct {
+	Longer float64 `json:"longer_seconds"`
+}
+
+// Queued is a client that waits for a place.
+type Queued struct {
+	Name        string    `json:"name"`
+	Address     string    `json:"address"`
+	Certificate string    `json:"certificate"`
+	Package     string    `json:"package"`
+	Since       time.Time `json:"since"`
+	Place       int       `json:"place"` // among those who wait for the same
+	Limit       string    `json:"limit"` // the configuration's key
+	Reason      string    `json:"reason"`
 }
 
 // Bundle is a join bundle that was issued.

@@ -27,6 +27,7 @@ var help = []struct {
 	{"session_progress_ratio", "Share of the image that clients have proven, 0 to 1.", []string{"session", "stat"}},
 	{"session_rate_target_bytes_per_second", "What the session's rate law decided, UDP payload.", []string{"session"}},
 	{"session_rate_limit_reason", "1 for what limits the session's rate now.", []string{"session", "reason"}},
+	{"session_start_deadline_timestamp_seconds", "When a session whose clients wait starts at the latest.", []string{"session"}},
 	{"session_last_progress_timestamp_seconds", "When a client last proved a block.", []string{"session"}},
 	{"sent_bytes_total", "UDP payload sent to groups.", []string{"package", "kind"}},
 	{"sent_packets_total", "Packets sent to groups.", []string{"package", "kind"}},
@@ -36,6 +37,7 @@ var help = []struct {
 	{"client_results_total", "Clients that ended, by result and path.", []string{"package", "result", "path"}},
 	{"unicast_fallbacks_total", "Clients that went unicast, by reason.", []string{"package", "reason"}},
 	{"group_silent_alarms_total", "Alarms that many clients of a session can't hear its group.", []string{"package"}},
+	{"queue_clients", "Clients that wait for a place, by the limit.", []string{"limit"}},
 	{"unicast_clients", "Clients on unicast.", []string{"state"}},
 	{"unicast_sent_bytes_total", "Bytes sent by unicast.", []string{"package"}},
 	{"blocks_rejected_total", "Blocks that failed their hash at clients.", []string{"package"}},
@@ -108,6 +110,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put("handshakes_total", float64(n), result[0], result[1])
 		}
 	}
+	if c.sources.Queue != nil {
+		for limit, n := range c.sources.Queue() {
+			put("queue_clients", float64(n), limit)
+		}
+	}
 	if c.sources.Unicast != nil {
 		active, queued, sent := c.sources.Unicast()
 		put("unicast_clients", float64(active), "active")
@@ -177,6 +184,9 @@ func collectSession(put putter, s *session.SessionInfo) {
 			value = 1
 		}
 		put("session_rate_limit_reason", value, s.ID, string(reason))
+	}
+	if !s.Deadline.IsZero() {
+		put("session_start_deadline_timestamp_seconds", float64(s.Deadline.UnixMilli())/1000, s.ID)
 	}
 	put("session_last_progress_timestamp_seconds", float64(s.Progress.UnixMilli())/1000, s.ID)
 }

@@ -33,6 +33,8 @@ type Sources struct {
 	Library func() (states map[string]int, free uint64)
 	// Expiries returns when credentials end, by kind and name.
 	Expiries func() map[[2]string]time.Time
+	// Queue counts clients that wait for a place, by limit.
+	Queue func() map[string]int
 	// History returns the numbers of the record.
 	History func() HistoryNumbers
 	// SendErrors counts failed sends by interface and reason.
@@ -85,7 +87,8 @@ func (m *Metrics) ClientEnded(s session.SessionInfo, c session.ClientInfo) {
 		m.loss.WithLabelValues(s.Package).Observe(float64(c.Lost) / float64(packets))
 	}
 	if c.State == session.ClientProven {
-		m.phase.WithLabelValues(s.Package, "receive").Observe(c.Ended.Sub(c.Joined).Seconds())
+		m.phase.WithLabelValues(s.Package, "wait").Observe(c.Began.Sub(c.Joined).Seconds())
+		m.phase.WithLabelValues(s.Package, "receive").Observe(c.Ended.Sub(c.Began).Seconds())
 	}
 }
 

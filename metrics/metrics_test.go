@@ -54,7 +54,7 @@ func scrape(t *testing.T, m *Metrics) (text []byte, ours map[string]*dto.MetricF
 func running() session.SessionInfo {
 	s := session.SessionInfo{
 		ID: "s7", Package: "w11@2026.11", Mode: crypto.Encrypted, State: wire.Casting, Started: time.Now(), Progress: time.UnixMilli(1_700_000_000_250),
-		Rate: 25e6, RateReason: session.RateLoss,
+		Rate: 25e6, RateReason: session.RateLoss, Deadline: time.UnixMilli(1_700_000_100_500),
 	}
 	for i, state := range []session.ClientState{
 		session.ClientWaiting, session.ClientReceiving, session.ClientReceiving, session.ClientUnicast, session.ClientFailed, session.ClientEvicted,
@@ -102,6 +102,13 @@ func full(t *testing.T) Sources {
 			}
 			return out
 		},
+		Queue: func() map[string]int {
+			out := map[string]int{}
+			for _, limit := range session.QueueLimits() {
+				out[limit] = 1
+			}
+			return out
+		},
 		Unicast: func() (active, queued int, sent map[string]uint64) { return 1, 2, map[string]uint64{"w11@2026.11": 3} },
 		Library: func() (map[string]int, uint64) {
 			return map[string]int{"in_service": 1, "out_of_service": 0}, 1 << 40
@@ -130,7 +137,7 @@ func fullMetrics(t *testing.T) *Metrics {
 	t.Helper()
 	m := New(full(t))
 	joined := time.Unix(1_700_000_000, 0)
-	m.ClientEnded(running(), session.ClientInfo{State: session.ClientProven, Joined: joined, Ended: joined.Add(90 * time.Second), Opened: 990, Lost: 10})
+	m.ClientEnded(running(), session.ClientInfo{State: session.ClientProven, Joined: joined, Began: joined.Add(30 * time.Second), Ended: joined.Add(90 * time.Second), Opened: 990, Lost: 10})
 	return m
 }
 
@@ -318,7 +325,10 @@ func TestValues(t *testing.T) {
 		`wimcast_group_rejoins_total{package="w11@2026.11"} 15`,
 		`wimcast_client_loss_ratio_bucket{package="w11@2026.11",le="0.003"} 0`,
 		`wimcast_client_loss_ratio_bucket{package="w11@2026.11",le="0.01"} 1`,
-		`wimcast_client_phase_duration_seconds_sum{package="w11@2026.11",phase="receive"} 90`,
+		`wimcast_client_phase_duration_seconds_sum{package="w11@2026.11",phase="receive"} 60`,
+		`wimcast_client_phase_duration_seconds_sum{package="w11@2026.11",phase="wait"} 30`,
+		`wimcast_session_start_deadline_timestamp_seconds{session="s7"} 1.7000001005e+09`,
+		`wimcast_queue_clients{limit="limits.max_sessions"} 1`,
 		`wimcast_unicast_clients{state="active"} 1`,
 		`wimcast_unicast_clients{state="queued"} 2`,
 		`wimcast_handshakes_total{channel="https",result="ok"} 2`,

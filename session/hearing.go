@@ -136,11 +136,17 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	h.keys[uint8(w.Epoch)] = crypto.NewKeys(crypto.Mode(w.Mode), w.Session, w.Digest, w.Secret, w.Position)
 	h.asker = asker{grtt: grttFloor, clients: 1}
 	h.meter.at = now
-	r.notify(EventJoined, "joined %s (%s) at group %v", w.Package, crypto.Mode(w.Mode), w.Group)
+	if w.Overflow {
+		r.notify(EventJoined, "joined %s, by unicast only", w.Package)
+	} else {
+		r.notify(EventJoined, "joined %s (%s) at group %v", w.Package, crypto.Mode(w.Mode), w.Group)
+	}
 	if w.Notice != "" {
 		r.notify(EventNotice, "%s", w.Notice)
 	}
-	h.listen()
+	if !w.Overflow {
+		h.listen()
+	}
 	if w.OutOfReach {
 		h.wantUnicast(now, wire.OutOfReach)
 	}

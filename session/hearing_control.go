@@ -41,7 +41,7 @@ func (h *hearing) hearNotice(now time.Time, m *wire.Notice) {
 	switch m.Kind {
 	case wire.NoticeEvicted:
 		h.fatal = fmt.Errorf("%w: %s", ErrEvicted, m.Text)
-	case wire.NoticeDropped:
+	case wire.NoticeDropped, wire.NoticeCancelled:
 		h.fatal = fmt.Errorf("%w: %s", ErrRefused, m.Text)
 	case wire.NoticeJoinAgain:
 		if !h.moved {

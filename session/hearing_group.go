@@ -103,6 +103,12 @@ func (h *hearing) hearStatus(now time.Time, header wire.Header, raw, payload []b
 	}
 	h.signed, h.signedAt, h.status = header.Number, now, status
 	h.rateLimit = status.RateLimit
+	switch {
+	case status.Scheduled:
+		h.hearWaiting(now, status)
+	case status.State == wire.Casting || status.State == wire.PassEnded:
+		h.begun = true
+	}
 	h.asker.grtt, h.asker.clients = max(status.GRTT, grttFloor), int(status.Clients)
 	h.asker.promise(now, status.Promises, h.image.open)
 	h.asker.pass = status.Pass

@@ -109,6 +109,11 @@ func (h *hearing) tickCheckpoint(now time.Time) {
 	s.ready = append(s.ready, job{kind: jobCheckpoint, have: have, manifest: manifest})
 }
 
+// refreshEvery is how often a client reports that nobody asks.
+func refreshEvery(clients int) time.Duration {
+	return max(2*time.Second, time.Duration(clients)*time.Second/100)
+}
+
 // tickReport tells the server how it goes.
 func (h *hearing) tickReport(now time.Time) {
 	if now.Before(h.reportAt) {
@@ -127,7 +132,7 @@ func (h *hearing) tickReport(now time.Time) {
 		named, every = true, quickPeriod // the rate is being found
 	}
 	elapsed := now.Sub(h.meter.at)
-	refresh := max(2*time.Second, time.Duration(clients)*time.Second/100)
+	refresh := refreshEvery(clients)
 	if now.Sub(h.channel.heard) > serverGone/3 {
 		refresh = serverGone / 6 // is the server still there?
 	}
@@ -145,7 +150,7 @@ func (h *hearing) tickReport(now time.Time) {
 	h.sequence++
 	report := &wire.Report{
 		Client: h.welcome.Client, Sequence: h.sequence, AnswerWanted: now.Sub(h.channel.heard) > serverGone/6 || h.sequence == 1,
-		OnUnicast: h.unicast != nil, GroupSilent: now.Sub(h.heardAt) > silentRejoin,
+		OnUnicast: h.unicast != nil, GroupSilent: now.Sub(h.heardAt) > silentRejoin && !h.welcome.Overflow,
 		Highest: h.meter.highest, Opened: h.meter.opened + h.meter.openedBefore, Lost: h.meter.lost() + h.meter.lostBefore,
 		KernelDrops: h.kernelDrops(), DiskDrops: h.totals.DiskDrops, Delivery: uint64(p.delivery), Loss: uint32(p.loss * 1e6), Delay: p.delay,
 		Proven: uint32(h.image.have.count), Rejected: uint32(h.totals.Rejected), Rejoins: uint16(min(h.totals.Rejoins, 65535)),
@@ -188,6 +193,10 @@ func (h *hearing) tickAsk(now time.Time) {
 
 // tickSilence deals with a group that says nothing.
 func (h *hearing) tickSilence(now time.Time) error {
+	if h.welcome.Overflow { // there is no group
+		h.wantUnicast(now, wire.Overflow)
+		return nil
+	}
 	silent := now.Sub(h.heardAt)
 	if silent < silentRejoin {
 		return nil
@@ -248,6 +257,9 @@ func (h *hearing) publish(now time.Time) {
 	}
 	if h.status != nil {
 		p.SessionState, p.SessionRate, p.Clients = h.status.State, float64(h.status.Rate), int(h.status.Clients)
+		if st := h.status; st.Scheduled {
+			p.Waiting = Waiting{Start: true, Minimum: int(st.MinClients), Clients: int(st.WaitingNow), StartIn: max(st.StartIn-now.Sub(h.signedAt), 0)}
+		}
 	}
 	p.Totals.Packets += h.meter.opened + h.meter.openedBefore
 	p.Totals.Lost += h.meter.lost() + h.meter.lostBefore

@@ -45,6 +45,10 @@ func (h *hearing) hearUnicastAnswer(m *wire.UnicastAnswer) {
 	if h.unicast != nil || h.refused != "" || h.wantUni == 0 {
 		return
 	}
+	if m.Later {
+		h.waits(time.Now(), EventWaiting, "the group can't be heard ("+describe(h.wantUni)+"), and unicast isn't to be had before the session starts")
+		return
+	}
 	if !m.Granted {
 		h.refused = m.Text
 		h.notify(EventNotice, "%s: unicast isn't to be had: %s", h.wantUni, m.Text)
@@ -78,6 +82,8 @@ func describe(r wire.Reason) string {
 		return "the group can't be joined on this machine"
 	case wire.Costly:
 		return "this machine needs more repair than a whole image"
+	case wire.Overflow:
+		return "the session has all the clients that it may"
 	case wire.OperatorHand:
 		return "sent there by the distribution point"
 	}

@@ -43,6 +43,7 @@ type ClientInfo struct {
 	State    ClientState
 	Reason   string // why it failed, left, was demoted or takes unicast
 	Joined   time.Time
+	Began    time.Time // to receive; zero while it waits
 	Heard    time.Time
 	Ended    time.Time
 	Progress float64 // share of blocks proven, 0…1
@@ -75,7 +76,11 @@ type SessionInfo struct {
 	Unicast   bool
 	State     wire.State
 	Group     netip.AddrPort
-	Lane      int // 0; 1 for the slower session, where demoted clients go
+	Lane      int // 0; 1 for the slower session, where demoted clients go; 2 for clients beyond a limit, by unicast alone
+	Start     StartRule
+	Deadline  time.Time // starts then at the latest; zero unless clients wait for the start
+	Minimum   int       // starts once so many wait; 0: not by their number
+	Waiting   int       // clients that wait for the start
 	Slow      SlowPolicy
 	Floor     float64       // bytes/s, 0 for none
 	Grace     time.Duration // how long a client may be slow

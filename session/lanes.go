@@ -12,7 +12,9 @@ import (
 
 // Implementation constants of lanes (docs/design.md, "Slow clients").
 const (
-	slowLane    = 1                // the only one beside 0: two speeds
+	slowLane    = 1 // two speeds: 0 and this
+	unicastLane = 2 // of clients beyond a limit, all by unicast; it has no group
+	lanes       = 3
 	slowWeight  = 0.25             // of the slower session where it shares the ceiling, against 1: the faster one keeps four fifths
 	climbAfter  = 20 * time.Second // keeps up for so long in the slower session before it moves up,
 	climbMost   = 5 * time.Minute  // doubled with each demotion, up to this
@@ -22,11 +24,12 @@ const (
 	climbOthers = 0.75             // times what the faster session sends: the slower one's rate, to move up
 )
 
-// castBook is what all sessions of one cast share: who belongs into the slower one, and who may not come back. It
-// lasts as long as one of them runs. The server's mu guards it.
+// castBook is what all sessions of one cast share: who belongs into the slower one, who may not come back, and who has a place. It
+// lasts as long as one of them runs, or somebody is expected. The server's mu guards it.
 type castBook struct {
 	slow    map[string]*demotion // by machine key
 	refused map[string]*RefusedError
+	places  map[string]*place
 	rules   *Rules // as the operator changed them; nil: as the package has them
 }
 
@@ -46,24 +49,10 @@ func (k sessionKey) cast() sessionKey {
 func (s *Server) book(key sessionKey) *castBook {
 	b := s.casts[key.cast()]
 	if b == nil {
-		b = &castBook{slow: map[string]*demotion{}, refused: map[string]*RefusedError{}}
+		b = &castBook{slow: map[string]*demotion{}, refused: map[string]*RefusedError{}, places: map[string]*place{}}
 		s.casts[key.cast()] = b
 	}
 	return b
-}
-
-// admit says which lane of a cast a machine belongs into, or why it is refused.
-func (s *Server) admit(key sessionKey, machine string) (lane int, refused *RefusedError) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	book := s.casts[key.cast()]
-	if book == nil {
-		return 0, nil
-	}
-	if d := book.slow[machine]; d != nil && d.slow {
-		lane = slowLane
-	}
-	return lane, book.refused[machine]
 }
 
 // refuse keeps a machine out of a cast, as long as that lasts.
@@ -123,7 +112,7 @@ func (s *Server) changeRules(key sessionKey, rules Rules) []*sender {
 	defer s.mu.Unlock()
 	s.book(key).rules = &rules
 	var out []*sender
-	for lane := range slowLane + 1 {
+	for lane := range lanes {
 		if session := s.laneLocked(key, lane); session != nil {
 			out = append(out, session)
 		}
@@ -133,12 +122,19 @@ func (s *Server) changeRules(key sessionKey, rules Rules) []*sender {
 
 // forgetCast drops a cast's book once none of its sessions runs. The caller holds mu.
 func (s *Server) forgetCast(key sessionKey) {
-	for lane := range slowLane + 1 {
+	if !s.runsLocked(key) {
+		delete(s.casts, key.cast())
+	}
+}
+
+// runsLocked reports whether a session of a cast runs. The caller holds mu.
+func (s *Server) runsLocked(key sessionKey) bool {
+	for lane := range lanes {
 		if s.laneLocked(key, lane) != nil {
-			return
+			return true
 		}
 	}
-	delete(s.casts, key.cast())
+	return false
 }
 
 // demote moves a client to the slower session of the package: it joins that with what it has.
@@ -155,6 +151,7 @@ func (s *sender) demote(now time.Time, m *member, why string) {
 func (s *sender) move(now time.Time, m *member, state ClientState, reason, text string) {
 	m.info.State, m.info.Reason, m.info.Ended = state, reason, now
 	s.law.forget(m.number)
+	s.server.leavePlace(s.key, machineKey(m.info.Peer, m.info.Machine), moveKept)
 	s.server.revoke(m.token)
 	m.token = [32]byte{}
 	m.notify(now, wire.NoticeJoinAgain, text)

@@ -1,8 +1,8 @@
 package session
 
 import (
+	"cmp"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,6 +27,8 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 		s.joinAt = now
 		s.roster.members[number] = m
 	}
+	s.leaveOthers(now, l, m)
+	s.server.takePlace(s.key, machineKey(l.peer, join.Machine))
 	m.unicast = s.pkg.Unicast && !join.NoUnicast
 	if m.unicast && m.token == [32]byte{} { // new, or back after its end took the token
 		m.token = randomToken[[32]byte]()
@@ -38,7 +40,8 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	m.info.Peer, m.info.Machine, m.info.Name = l.peer, join.Machine, clientName(l.peer, join.Machine)
 	m.info.Heard = now
 	if !again {
-		m.info.State, m.info.Reason, m.info.Ended = ClientReceiving, "", time.Time{}
+		m.info.State, m.info.Reason, m.info.Ended, m.info.Began = ClientReceiving, "", time.Time{}, now
+		s.schedule.joined(now, join.Begun)
 		m.last, m.pace, m.info.Slow = wire.Report{}, pace{}, Slowness{} // the client counts from its join
 		m.clean, m.caused, m.notices = 0, 0, notices{}
 		m.asked, m.from, m.reported, m.first = 0, s.number-1, s.number, nil
@@ -47,10 +50,13 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 			zap.Uint32("blocks_held", join.HeldBlocks))
 	}
 	s.idle = time.Time{}
-	notice := s.unreachable(l, join)
+	notice, overflow := s.unreachable(l, join), s.lane == unicastLane
+	if overflow {
+		notice = s.overflowed(m)
+	}
 	m.epoch = s.epoch
 	l.send(&wire.Welcome{
-		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: notice != "",
+		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: notice != "" && !overflow, Overflow: overflow,
 		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
 		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: s.group.Source,
 		PublicKey: [32]byte(s.signer.Public().(ed25519.PublicKey)), Resume: m.resume, HTTPSPort: s.server.cfg.HTTPSPort, Token: m.token,
@@ -246,6 +252,7 @@ func (s *sender) toUnicast(m *member, reason wire.Reason) {
 		return
 	}
 	m.info.State, m.info.Reason = ClientUnicast, reason.String()
+	s.server.sparePlace(s.key, machineKey(m.info.Peer, m.info.Machine))
 	s.server.totals(s.pkg.Name, func(t *PackageTotals) { t.Fallbacks[reason.String()]++ })
 	s.log.Info("client goes unicast", zap.String("client", m.info.Name), zap.String("reason", reason.String()))
 }
@@ -253,6 +260,11 @@ func (s *sender) toUnicast(m *member, reason wire.Reason) {
 func (s *sender) hearUnicastWanted(now time.Time, m *member, wanted *wire.UnicastWanted) {
 	if wanted.Reason == wire.GroupSilent && m.info.State != ClientUnicast {
 		s.groupSilent(now, m)
+	}
+	if s.waiting() && s.pkg.Unicast {
+		m.info.Reason = wanted.Reason.String()
+		m.link.send(&wire.UnicastAnswer{Client: m.number, Later: true, Text: waitText(s.rules.MinClients, s.waitingNow(now), s.startIn(now))})
+		return
 	}
 	answer := &wire.UnicastAnswer{Client: m.number, Granted: s.pkg.Unicast}
 	if s.pkg.Unicast {
@@ -365,6 +377,7 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 		m.info.Reason = reason
 	}
 	s.law.forget(m.number)
+	s.freePlace(m)
 	s.server.revoke(m.token)
 	m.token = [32]byte{} // should the client come back with its resume token, it gets another one
 	path := "multicast"
@@ -387,6 +400,10 @@ func (s *sender) snapshotAlone() SessionInfo {
 	info := s.info
 	info.State, info.Epoch, info.Pass = s.state, s.epoch, s.pass
 	info.Slow, info.Floor, info.Grace, info.Limit = s.policy(), s.floor(), s.grace(), s.limit
+	info.Start = cmp.Or(s.rules.Start, StartAuto)
+	if s.waiting() {
+		info.Deadline, info.Minimum, info.Waiting = s.schedule.deadline(&s.rules), s.rules.MinClients, s.waitingNow(time.Now())
+	}
 	return info
 }
 
@@ -419,79 +436,4 @@ func (s *sender) reporters() []uint32 {
 		out = append(out, m.number)
 	}
 	return out
-}
-
-// evictedText tells an evicted client.
-const evictedText = "this machine was evicted from the session by the operator; ask there"
-
-// errNoClient says that a session has no such client.
-var errNoClient = errors.New("no such client in the session")
-
-// evict takes a client out and starts a new epoch. When it returns nothing is
-// sealed any more under an epoch that the client was given.
-func (s *sender) evict(number uint32) error {
-	now := time.Now()
-	m := s.roster.members[number]
-	if m == nil {
-		return errNoClient
-	}
-	if m.info.State.ended() {
-		return fmt.Errorf("client %s has already ended (%s); nothing changed", m.info.Name, m.info.State)
-	}
-	machine := machineKey(m.info.Peer, m.info.Machine)
-	s.roster.evicted[machine] = true
-	s.server.refuse(s.key, machine, &RefusedError{Code: wire.Evicted, Text: evictedText})
-	s.endClient(now, m, ClientEvicted, "evicted by the operator")
-	m.notify(now, wire.NoticeEvicted, "evicted by the operator")
-	s.startRekey(now)
-	return nil
-}
-
-// startRekey stops sealing and hands the next epoch's secret to all who stay.
-func (s *sender) startRekey(now time.Time) {
-	old := s.epoch
-	if s.rekey != nil {
-		old = s.rekey.old
-	}
-	s.epoch++
-	s.secret = crypto.NewSecret()
-	s.keys = crypto.NewKeys(s.mode, s.session, s.info.Digest, s.secret, s.number)
-	s.rekey = &rekeying{until: now.Add(rekeyWait), again: now.Add(rekeyWait / 3), old: old}
-	s.offerEpoch()
-}
-
-func (s *sender) offerEpoch() {
-	for _, m := range s.roster.members {
-		if !m.info.State.ended() && m.epoch != s.epoch {
-			s.sendEpoch(m)
-		}
-	}
-}
-
-func (s *sender) sendEpoch(m *member) {
-	m.link.send(&wire.Epoch{Client: m.number, Number: s.epoch, Secret: s.secret, Position: s.number})
-}
-
-// tendRekey goes on once enough clients hold the new secret, or it took too long.
-func (s *sender) tendRekey(now time.Time) {
-	present, heard := 0, 0
-	for _, m := range s.roster.members {
-		if m.info.State.ended() {
-			continue
-		}
-		present++
-		if m.epoch == s.epoch {
-			heard++
-		}
-	}
-	switch {
-	case now.Before(s.rekey.until) && float64(heard) < rekeyShare*float64(present):
-		if !now.Before(s.rekey.again) {
-			s.rekey.again = now.Add(rekeyWait / 3)
-			s.offerEpoch()
-		}
-	default:
-		s.log.Info("new epoch", zap.Uint32("epoch", s.epoch), zap.Int("clients", present), zap.Int("heard", heard))
-		s.rekey = nil
-	}
 }

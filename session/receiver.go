@@ -107,6 +107,7 @@ const (
 	EventProven    EventKind = "proven"
 	EventMulticast EventKind = "multicast" // first packet of the group heard
 	EventMoved     EventKind = "moved"     // to another session of the package, with what is there
+	EventWaiting   EventKind = "waiting"   // for the session to start
 )
 
 // Event is something that a person at the client may want to know.
@@ -128,7 +129,19 @@ type Progress struct {
 	Clients      int
 	OnUnicast    bool
 	Silent       time.Duration // since the group's last packet
+	Waiting      Waiting
 	Totals       ReceiverTotals
+}
+
+// Waiting is what a client waits for before it receives. The zero value is nothing.
+type Waiting struct {
+	Start   bool          // for the session to start
+	Minimum int           // clients that start it; 0: not their number
+	Clients int           // that wait, this one included
+	StartIn time.Duration // until it starts at the latest
+
+	Place  int    // in the queue for a place, from 1 on; 0: it has one
+	Reason string // why there is none yet
 }
 
 // ReceiverTotals counts over the whole Run.
@@ -167,7 +180,11 @@ type Receiver struct {
 
 	// Owned by the goroutine that runs Run; guarded by the hearing's lock while there is one.
 	started time.Time
-	resume  [16]byte // token of the latest welcome
+	resume  [16]byte  // token of the latest welcome
+	begun   bool      // a session of the package has cast: there is nothing more to wait for
+	waited  string    // latest EventWaiting or EventQueued,
+	waitAt  time.Time // when,
+	startAt time.Time // and the latest start that it named
 	image   *imageState
 	totals  ReceiverTotals
 	prover  *prover
@@ -266,7 +283,7 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 	channel := newChannel(control)
 	defer channel.close()
 	for {
-		welcome, err := r.join(ctx, channel)
+		welcome, err := r.join(ctx, channel, lastSeen, seenOnce)
 		if err != nil {
 			return err
 		}
@@ -287,10 +304,10 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 var errMoved = errors.New("moved to another session of the package")
 
 // join asks for a place until there is an answer.
-func (r *Receiver) join(ctx context.Context, channel *channel) (*wire.Welcome, error) {
+func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Time, seenOnce *bool) (*wire.Welcome, error) {
 	r.request++
 	join := &wire.Join{
-		Request: r.request, Nonce: r.nonce, Resume: r.resume, MaxPayload: uint16(r.cfg.MaxPayload), NoUnicast: r.cfg.Fetch == nil,
+		Request: r.request, Nonce: r.nonce, Resume: r.resume, MaxPayload: uint16(r.cfg.MaxPayload), NoUnicast: r.cfg.Fetch == nil, Begun: r.begun,
 		Machine: r.cfg.Machine, Package: r.cfg.Package,
 	}
 	if r.image != nil {
@@ -312,6 +329,14 @@ func (r *Receiver) join(ctx context.Context, channel *channel) (*wire.Welcome, e
 				waiting = false
 			case message := <-channel.messages:
 				switch m := message.(type) {
+				case *wire.Queued:
+					if m.Request != join.Request {
+						continue
+					}
+					r.queued(m)
+					*lastSeen, *seenOnce = time.Now(), true
+					timer.Reset(max(m.Again, retry(0)))
+					attempt, deadline = -1, time.Now().Add(m.Again+serverGone)
 				case *wire.Welcome:
 					if m.Request == join.Request {
 						timer.Stop()
@@ -338,10 +363,26 @@ func (r *Receiver) join(ctx context.Context, channel *channel) (*wire.Welcome, e
 	}
 }
 
+// queued notes that there is no place yet.
+func (r *Receiver) queued(m *wire.Queued) {
+	p := *r.progress.Load()
+	p.Waiting = Waiting{Place: int(m.Place), Reason: m.Text}
+	r.progress.Store(&p)
+	r.waits(time.Now(), EventQueued, fmt.Sprintf("place %d in the queue: %s", m.Place, m.Text))
+}
+
+// waits tells what the client waits for, when that is new, and not all the time.
+func (r *Receiver) waits(now time.Time, kind EventKind, text string) {
+	if text != r.waited && now.Sub(r.waitAt) >= waitNews {
+		r.waited, r.waitAt = text, now
+		r.notify(kind, "%s", text)
+	}
+}
+
 // checkWelcome refuses a welcome that makes no sense.
 func (r *Receiver) checkWelcome(w *wire.Welcome) error {
 	mode := crypto.Mode(w.Mode)
-	if !validSymbol(int(w.SymbolSize)) || w.ImageSize > crypto.MaxImageSize || (mode != crypto.Encrypted && mode != crypto.Clear) || !w.Group.IsValid() {
+	if !validSymbol(int(w.SymbolSize)) || w.ImageSize > crypto.MaxImageSize || (mode != crypto.Encrypted && mode != crypto.Clear) || !w.Group.IsValid() && !w.Overflow {
 		return fmt.Errorf("%w: the distribution point's welcome makes no sense to this version (symbol %d, mode %d); update the client", ErrRefused, w.SymbolSize, w.Mode)
 	}
 	return nil

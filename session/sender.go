@@ -47,7 +47,7 @@ const (
 type sender struct {
 	id      string
 	key     sessionKey
-	lane    int // 0, or slowLane
+	lane    int // 0, slowLane or unicastLane
 	rules   Rules
 	session crypto.SessionID
 	pkg     *Package
@@ -74,6 +74,7 @@ type sender struct {
 	need     *bitset
 	needAt   time.Time // of the first need
 	joinAt   time.Time // of the latest join
+	schedule schedule
 	cursor   int
 	debts    *debtBook
 	parity   parityDemand
@@ -207,6 +208,7 @@ func (s *sender) ask(handle func(*sender)) bool {
 
 // tend does what time brings.
 func (s *sender) tend(now time.Time) {
+	s.tendStart(now)
 	s.debts.forget(now)
 	if !now.Before(s.paceAt) {
 		s.paceAt = now.Add(tendPaceEvery)
@@ -280,12 +282,17 @@ func (s *sender) statusDue() time.Time {
 
 // sendStatus sends a signed status.
 func (s *sender) sendStatus(now time.Time) {
+	if s.lane == unicastLane {
+		s.statusAt = now // there is no group to tell
+		return
+	}
 	header, packet := s.header(wire.KindStatus, now)
 	status := &wire.Status{
 		State: s.state, Epoch: s.epoch, Pass: s.pass, Cursor: uint32(s.cursor), Clients: uint32(s.roster.present()),
 		GRTT: s.grtt.value(), Rate: uint64(s.law.rate), RateLimit: uint64(s.law.ceiling),
 		Promises: s.debts.promises(wire.MaxPromises), Reporters: s.reporters(),
 	}
+	s.tellWaiting(now, status)
 	packet = wire.AppendStatus(packet[:wire.HeaderLen], status, s.session, header, s.signer)
 	packet = s.keys.Seal(packet, wire.HeaderLen, s.number)
 	s.grtt.sent(s.number, now)
@@ -359,6 +366,7 @@ func (s *sender) burst(now time.Time) time.Duration {
 func (s *sender) claimShare(now time.Time) {
 	wants := 0.0
 	switch {
+	case s.waiting():
 	case s.need.count == 0 && len(s.debts.owed) == 0 && s.turn.at >= len(s.turn.indices) && s.state != wire.Casting:
 	case s.law.reason == RateCeiling || s.law.starting || s.state != wire.Casting:
 		wants = math.Inf(1)
@@ -395,18 +403,6 @@ func (s *sender) callToShare() {
 		default: // it is busy, and sees it soon
 		}
 	}
-}
-
-// gather returns how long the first symbol must still wait, for machines that were started
-// together with the first: what they miss would have to go out again for them.
-func (s *sender) gather(now time.Time) time.Duration {
-	if s.state != wire.Waiting || s.need.count == 0 {
-		return 0
-	}
-	if s.needAt.IsZero() {
-		s.needAt = now
-	}
-	return min(s.joinAt.Add(gatherFor).Sub(now), s.needAt.Add(gatherMost).Sub(now))
 }
 
 func (s *sender) runPackets() int { return min(runPackets, runLimit/s.geo.packet()) }

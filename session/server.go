@@ -25,8 +25,10 @@ type ServerConfig struct {
 	// Open opens a package for a client that wants it by name. A *RefusedError
 	// reaches the client as it is.
 	Open func(ctx context.Context, ref string, peer Peer) (*Package, error)
-	// OpenGroup opens a group that no other session uses. Closing its caster gives it back.
+	// OpenGroup opens a group that no other session uses. Closing its caster gives it back. When there is none, clients
+	// wait for one: ErrNoGroup.
 	OpenGroup func() (*Group, error)
+	Limits    Limits
 	// Ceiling is the most that all sessions together send, in bytes/s of UDP payload.
 	Ceiling float64
 	// MaxPayload is the largest UDP payload that the network takes, in bytes (0: 1,472).
@@ -54,7 +56,9 @@ type Server struct {
 	mu       sync.Mutex
 	sessions map[sessionKey]*sender   // running, by what they cast and how
 	casts    map[sessionKey]*castBook // by what they have in common: lane 0
-	count    int                      // sessions ever
+	queue    []*queuedClient
+	stopped  map[[16]byte]time.Time // resume tokens of clients of stopped sessions, until when
+	count    int                    // sessions ever
 	closing  bool
 	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
@@ -117,7 +121,7 @@ func NewServer(cfg ServerConfig) *Server {
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
 		shares: newShares(cfg.Ceiling, cfg.MaxPayload),
-		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{},
+		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{},
 	}
 }
 
@@ -172,15 +176,25 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 		return nil
 	}
 	key := sessionKey{pkg.Content.Digest(), pkg.Encrypt, pkg.Unicast, 0}
-	lane, refused := s.admit(key, machineKey(l.peer, join.Machine))
-	if refused != nil {
+	decided := s.admit(l, key, pkg, join)
+	if decided.refused != nil || decided.queued != nil {
 		_ = pkg.Content.Close()
-		refuse(refused)
-		return nil
 	}
-	key.lane = lane
-	session, err := s.sessionFor(key, pkg)
-	if err != nil {
+	var session *sender
+	if decided.refused == nil && decided.queued == nil {
+		key.lane = decided.lane
+		if session, err = s.sessionFor(key, pkg); errors.Is(err, ErrNoGroup) {
+			decided, err = s.queueForGroup(l, key, pkg, join), nil
+		}
+	}
+	switch {
+	case decided.refused != nil:
+		refuse(decided.refused)
+		return nil
+	case decided.queued != nil:
+		l.send(decided.queued)
+		return nil
+	case err != nil:
 		refuse(err)
 		return nil
 	}
@@ -202,7 +216,10 @@ func (s *Server) sessionFor(key sessionKey, pkg *Package) (*sender, error) {
 		_ = pkg.Content.Close()
 		return running, nil
 	}
-	group, err := s.cfg.OpenGroup()
+	group, err := noGroup(), error(nil)
+	if key.lane != unicastLane {
+		group, err = s.cfg.OpenGroup()
+	}
 	if err != nil {
 		_ = pkg.Content.Close()
 		return nil, fmt.Errorf("start session of %s: %w", pkg.Name, err)
@@ -242,6 +259,9 @@ func (s *Server) newSender(key sessionKey, pkg *Package, group *Group) *sender {
 	session.arena = session.arena[:cap(session.arena)]
 	session.turn.source = make([]byte, 0, (crypto.BlockSize/geo.symbol+1)*geo.symbol)
 	session.keys = crypto.NewKeys(session.mode, session.session, pkg.Content.Digest(), session.secret, session.number)
+	if key.lane != 0 {
+		session.schedule.open(now, "") // its clients have waited, or don't wait for each other
+	}
 	session.info = SessionInfo{
 		ID: id, Session: session.session, Package: pkg.Name, Digest: pkg.Content.Digest(), Mode: session.mode, Unicast: pkg.Unicast, Lane: key.lane,
 		Group: group.Addr, Started: now, ImageSize: geo.image, Blocks: geo.b, Symbol: geo.symbol, Progress: now,
@@ -416,13 +436,13 @@ func (s *Server) Evict(id string, number uint32) error {
 	return err
 }
 
-// Stop ends a session; its clients are told the reason.
+// Stop ends a session. Its clients are told the reason, and don't come back by themselves.
 func (s *Server) Stop(id, reason string) error {
 	session, err := s.find(id)
 	if err != nil {
 		return err
 	}
-	if !session.ask(func(sender *sender) { sender.ending = reason }) {
+	if !session.ask(func(sender *sender) { sender.stopAll(reason) }) {
 		return fmt.Errorf("session %s has just ended; nothing changed", id)
 	}
 	<-session.stopped

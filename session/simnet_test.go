@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,7 +194,12 @@ func (g *simGroup) Send(buf []byte, segment int) error {
 	return nil
 }
 
-func (g *simGroup) Close() error { g.closed = true; return nil }
+func (g *simGroup) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	return nil
+}
 
 type simHearer struct {
 	group *simGroup
@@ -414,6 +420,9 @@ type room struct {
 	unicast bool
 	ceiling float64
 	rules   Rules
+	limits  Limits
+	others  map[string]*simContent // packages beside w11
+	pool    int                    // groups; 0: any number
 
 	mu       sync.Mutex
 	server   *Server
@@ -437,6 +446,8 @@ type roomClient struct {
 	cancel   context.CancelCauseFunc
 	fetcher  *simFetcher
 
+	pkg        string // w11 unless set
+	machine    byte   // of its UUID; 0: none
 	noUnicast  bool
 	maxPayload int
 	offers     []UnicastOffer
@@ -454,24 +465,44 @@ func newRoom(t *testing.T, seed uint64, size int) *room {
 func (r *room) start() {
 	s := NewServer(ServerConfig{
 		Open: func(_ context.Context, ref string, _ Peer) (*Package, error) {
+			content := r.content
 			if ref != "w11" {
-				return nil, &RefusedError{Code: 1, Text: "no package " + ref}
+				if content = r.others[ref]; content == nil {
+					return nil, &RefusedError{Code: 1, Text: "no package " + ref}
+				}
 			}
-			return &Package{Name: "w11@1", Encrypt: r.encrypt, Unicast: r.unicast, Content: r.content, Rules: r.rules}, nil
+			return &Package{Name: ref + "@1", Encrypt: r.encrypt, Unicast: r.unicast, Content: content, Rules: r.rules}, nil
 		},
 		OpenGroup: func() (*Group, error) {
 			g := &simGroup{hearers: map[*simHearer]bool{}}
 			r.mu.Lock()
+			if r.pool > 0 && r.openGroups() >= r.pool {
+				r.mu.Unlock()
+				return nil, ErrNoGroup
+			}
 			r.groups = append(r.groups, g)
 			n := len(r.groups)
 			r.mu.Unlock()
 			return &Group{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 195, 16, byte(n)}), 63000), Caster: g}, nil
 		},
-		Ceiling: r.ceiling, Observer: r,
+		Ceiling: r.ceiling, Observer: r, Limits: r.limits,
 	})
 	r.mu.Lock()
 	r.server = s
 	r.mu.Unlock()
+}
+
+// openGroups counts the groups in use. The caller holds mu.
+func (r *room) openGroups() int {
+	n := 0
+	for _, g := range r.groups {
+		g.mu.Lock()
+		if !g.closed {
+			n++
+		}
+		g.mu.Unlock()
+	}
+	return n
 }
 
 func (r *room) ClientEnded(SessionInfo, ClientInfo) {}
@@ -569,7 +600,7 @@ func (c *roomClient) start() *roomClient {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	cfg := ReceiverConfig{
-		Package: "w11", Dial: c.dial, Hear: c.hear, Target: c.target,
+		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Hear: c.hear, Target: c.target,
 		Fetch: func(offer UnicastOffer) (Fetcher, error) {
 			c.offers = append(c.offers, offer)
 			return c.fetcher, nil
@@ -580,7 +611,7 @@ func (c *roomClient) start() *roomClient {
 		cfg.Fetch = nil
 	}
 	cfg.MaxPayload = c.maxPayload
-	cfg.Machine.Host = c.name
+	cfg.Machine.Host, cfg.Machine.UUID[15] = c.name, c.machine
 	c.receiver = NewReceiver(cfg)
 	seed := c.link.random.Uint64()
 	c.receiver.random = rand.New(rand.NewPCG(seed, 3))
@@ -633,12 +664,16 @@ func (r *room) check(c *roomClient) {
 	if !c.target.finished {
 		r.t.Errorf("%s: not finished", c.name)
 	}
-	if !bytes.Equal(c.target.data, r.content.data) {
+	content := r.content
+	if c.pkg != "" {
+		content = r.others[c.pkg]
+	}
+	if !bytes.Equal(c.target.data, content.data) {
 		r.t.Errorf("%s: content differs", c.name)
 	}
 	t := c.result.Totals
-	if sum := t.Multicast + t.Unicast + t.Held; sum != r.content.Size() {
-		r.t.Errorf("%s: %d bytes proven (multicast %d, unicast %d, held %d), want %d", c.name, sum, t.Multicast, t.Unicast, t.Held, r.content.Size())
+	if sum := t.Multicast + t.Unicast + t.Held; sum != content.Size() {
+		r.t.Errorf("%s: %d bytes proven (multicast %d, unicast %d, held %d), want %d", c.name, sum, t.Multicast, t.Unicast, t.Held, content.Size())
 	}
 }
 

@@ -48,6 +48,7 @@ type point struct {
 	socket    string
 	remote    string // address of HTTPS
 	clients   sync.WaitGroup
+	rules     session.Rules // of sessions that start
 }
 
 func newPoint(t *testing.T) *point {
@@ -116,7 +117,7 @@ func (p *point) open(_ context.Context, ref string, _ session.Peer) (*session.Pa
 	if err != nil {
 		return nil, err
 	}
-	return &session.Package{Name: found.Reference(), Encrypt: true, Unicast: true, Content: content}, nil
+	return &session.Package{Name: found.Reference(), Encrypt: true, Unicast: true, Content: content, Rules: p.rules}, nil
 }
 
 // nowhere is a group that nobody hears.
@@ -166,21 +167,49 @@ func (m *member) say(message wire.Message) { m.in <- message.Append(nil) }
 // join brings a client into the session of a package, with a bundle of its own.
 func (p *point) join(name, pkg string) *member {
 	p.t.Helper()
+	m := p.ask(name, pkg)
+	p.hear(m, func(message wire.Message) bool {
+		welcome, ok := message.(*wire.Welcome)
+		if ok {
+			m.number = welcome.Client
+		}
+		return ok
+	})
+	return m
+}
+
+// queue has a client join a session that is full.
+func (p *point) queue(name, pkg string) {
+	p.t.Helper()
+	p.hear(p.ask(name, pkg), func(message wire.Message) bool {
+		_, ok := message.(*wire.Queued)
+		return ok
+	})
+}
+
+// ask has a client ask for a place.
+func (p *point) ask(name, pkg string) *member {
+	p.t.Helper()
 	holder := p.bundle(name, keyex.WinPE).Identity()
 	m := &member{in: make(chan []byte, 8), out: make(chan wire.Message, 64), closed: make(chan struct{})}
 	peer := session.Peer{Name: holder.Name, Role: string(holder.Role), Serial: holder.Serial, Addr: netip.MustParseAddrPort("127.0.0.1:50000")}
 	p.clients.Go(func() { _ = p.sessions.Serve(context.Background(), peer, m) })
 	p.t.Cleanup(func() { _ = m.Close() })
 	m.say(&wire.Join{NoUnicast: name == "pc03", Request: 1, Nonce: [16]byte{1}, MaxPayload: 1472, Machine: wire.Machine{Host: name}, Package: pkg})
+	return m
+}
+
+// hear waits for a message to a client.
+func (p *point) hear(m *member, is func(wire.Message) bool) {
+	p.t.Helper()
 	for {
 		select {
 		case message := <-m.out:
-			if welcome, ok := message.(*wire.Welcome); ok {
-				m.number = welcome.Client
-				return m
+			if is(message) {
+				return
 			}
 		case <-time.After(time.Minute):
-			p.t.Fatalf("%s: no welcome", name)
+			p.t.Fatal("no answer to a join")
 		}
 	}
 }

@@ -57,7 +57,8 @@ func (p *point) askHistory(ask func(operation, path string, status int) []byte) 
 		`set slow shout session s1: slow: "shout" is none of wait, demote, unicast, drop; nothing changed`,
 		"unicast pc01", "unicast pc03 client pc03 was told never to fetch by unicast (--no-unicast); nothing changed",
 		"evict pc01", "evict pc01 client pc01 has already ended (evicted); nothing changed",
-		"unicast pc01 client pc01 has already ended (evicted); nothing changed", "evict pc03 its bundle was revoked", "stop",
+		"unicast pc01 client pc01 has already ended (evicted); nothing changed",
+		"wait 10m0s longer session s1 starts with its first client that needs something; nothing changed", "evict pc03 its bundle was revoked", "stop",
 		"stop session s1 has ended (stopped by the operator); nothing changed",
 	}; !slices.Equal(did, want) || len(one.Members) != 3 {
 		t.Errorf("done: %q\nwant  %q", did, want)

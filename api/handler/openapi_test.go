@@ -23,6 +23,7 @@ import (
 	"wimcast/api"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast/wire"
+	"wimcast/session"
 )
 
 // document loads api/openapi.json and holds that it is OpenAPI 3.1.
@@ -105,7 +106,7 @@ func TestSchemas(t *testing.T) {
 	doc := document(t)
 	for name, value := range map[string]any{
 		"Problem": api.Problem{}, "Status": api.Status{}, "Image": api.Image{}, "ImageInfo": api.ImageInfo{}, "ImageChange": api.ImageChange{},
-		"Session": api.Session{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
+		"Session": api.Session{}, "SessionWait": api.SessionWait{}, "Queued": api.Queued{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
 		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{},
 		"Event": api.Event{}, "EventClient": api.EventClient{},
 		"HistorySession": api.HistorySession{}, "HistoryClient": api.HistoryClient{}, "HistoryAction": api.HistoryAction{},
@@ -328,6 +329,35 @@ func TestAnswers(t *testing.T) {
 	ask(operator, evict, "/v1/clients/pc01/evict", "", http.StatusConflict)
 	ask(operator, evict, "/v1/clients/pc09/evict", "", http.StatusNotFound)
 	ask(operator, unicast, "/v1/clients/pc01/unicast", "", http.StatusConflict)
+
+	// Sessions that wait for their start, and a client that waits for a place.
+	p.rules = session.Rules{Start: session.StartScheduled, MaxClients: 1, MinClients: 5}
+	ask(operator, "POST /v1/images", "/v1/images?name=waits&version=1", string(testWIM(300_001, 2, "Windows 11")), http.StatusOK)
+	ask(operator, "POST /v1/images", "/v1/images?name=cancelled&version=1", string(testWIM(300_002, 3, "Windows 11")), http.StatusOK)
+	p.join("pc04", "waits")
+	p.join("pc05", "cancelled")
+	p.queue("pc06", "waits")
+	p.rules = session.Rules{}
+	const begin, longer, cancel = "POST /v1/sessions/{id}/start", "POST /v1/sessions/{id}/wait", "POST /v1/sessions/{id}/cancel"
+	ask(operator, longer, "/v1/sessions/s2/wait", `{"longer_seconds":600}`, http.StatusOK)
+	ask(operator, longer, "/v1/sessions/s2/wait", `{"longer_seconds":1e9}`, refused)
+	ask(operator, longer, "/v1/sessions/s2/wait", `{"by":600}`, http.StatusBadRequest)
+	ask(operator, longer, "/v1/sessions/s2/wait", `{"by":"`+strings.Repeat("x", maxJSON)+`"}`, http.StatusRequestEntityTooLarge)
+	ask(operator, longer, "/v1/sessions/s1/wait", `{"longer_seconds":600}`, http.StatusConflict)
+	var waits []api.Queued
+	if err := json.Unmarshal(ask(viewer, "GET /v1/queue", "", "", http.StatusOK), &waits); err != nil || len(waits) != 1 || waits[0].Name != "pc06" {
+		t.Errorf("%+v, %v", waits, err)
+	}
+	var began api.Session
+	if err := json.Unmarshal(ask(viewer, "GET /v1/sessions", "", "", http.StatusOK), &sessions); err != nil || sessions[1].Minimum != 5 || sessions[1].Waiting != 1 || sessions[1].Deadline.IsZero() {
+		t.Errorf("%+v, %v", sessions, err)
+	}
+	if err := json.Unmarshal(ask(operator, begin, "/v1/sessions/s2/start", "", http.StatusOK), &began); err != nil || !began.Deadline.IsZero() {
+		t.Errorf("%+v, %v", began, err)
+	}
+	ask(operator, begin, "/v1/sessions/s2/start", "", http.StatusConflict)
+	ask(operator, cancel, "/v1/sessions/s2/cancel", "", http.StatusConflict)
+	ask(operator, cancel, "/v1/sessions/s3/cancel", "", http.StatusOK)
 
 	// Bundles; a holder goes with its own.
 	ask(operator, "POST /v1/bundles", "", `{"name":"lab12","role":"winpe","lifetime_seconds":3600}`, http.StatusOK)

@@ -26,7 +26,7 @@ func (s *server) listSessions(*http.Request) (any, error) {
 func sessionOf(info *session.SessionInfo) api.Session {
 	out := api.Session{
 		ID: info.ID, Package: info.Package, Digest: info.Digest.String(), Mode: info.Mode.String(), State: info.State.String(),
-		Group: info.Group.String(), Lane: info.Lane, Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
+		Group: groupOf(info), Lane: info.Lane, Start: string(info.Start), Deadline: info.Deadline, Minimum: info.Minimum, Waiting: info.Waiting, Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
 		Limit: info.Limit, SlowPolicy: string(info.Slow), Floor: info.Floor, Grace: info.Grace.Seconds(), Alarm: info.Alarm,
 		Rate: info.Rate, Ceiling: info.Ceiling, RateReason: string(info.RateReason), GRTT: info.GRTT.Seconds(), Epoch: info.Epoch, Pass: info.Pass,
 		Sent: api.Sent{
@@ -53,6 +53,14 @@ func sessionOf(info *session.SessionInfo) api.Session {
 		out.Progress, out.Median, out.Most = progress[0], progress[len(progress)/2], progress[len(progress)-1]
 	}
 	return out
+}
+
+// groupOf is where a session sends; "" for one of unicast clients alone.
+func groupOf(info *session.SessionInfo) string {
+	if !info.Group.IsValid() {
+		return ""
+	}
+	return info.Group.String()
 }
 
 func memberOf(c *session.ClientInfo) api.Member {
@@ -130,6 +138,60 @@ func (s *server) stopSession(r *http.Request) (any, error) {
 	who, _ := api.CallerOf(r.Context())
 	s.Log.Info("session stopped by the operator", zap.String("session", r.PathValue("id")), zap.Stringer("by", who))
 	return struct{}{}, nil
+}
+
+// startSession starts a session whose clients wait for it.
+func (s *server) startSession(r *http.Request) (any, error) {
+	return s.onStart(r, "start", "", "session started by the operator", s.Sessions.StartNow)
+}
+
+// waitLonger puts off a session's start.
+func (s *server) waitLonger(r *http.Request) (any, error) {
+	var wait api.SessionWait
+	if err := read(r, &wait); err != nil {
+		return nil, err
+	}
+	by := time.Duration(min(max(wait.Longer, 0), 1e9) * float64(time.Second))
+	return s.onStart(r, "wait", fmt.Sprintf("%v longer", by), "session's start put off by the operator", func(id string) (session.SessionInfo, error) {
+		return s.Sessions.WaitLonger(id, by)
+	})
+}
+
+// onStart does something about a session's start, and answers with the session as it then is.
+func (s *server) onStart(r *http.Request, action, detail, done string, do func(id string) (session.SessionInfo, error)) (any, error) {
+	id := r.PathValue("id")
+	info, err := do(id)
+	s.record(r, api.HistoryAction{Action: action, Session: id, Detail: detail}, err)
+	if err != nil {
+		return nil, refusedBy(err)
+	}
+	who, _ := api.CallerOf(r.Context())
+	s.Log.Info(done, zap.String("session", id), zap.String("detail", detail), zap.Stringer("by", who))
+	return sessionOf(&info), nil
+}
+
+// cancelSession ends a session before it has started.
+func (s *server) cancelSession(r *http.Request) (any, error) {
+	id := r.PathValue("id")
+	err := s.Sessions.Cancel(id, "cancelled by the operator")
+	s.record(r, api.HistoryAction{Action: "cancel", Session: id}, err)
+	if err != nil {
+		return nil, refusedBy(err)
+	}
+	who, _ := api.CallerOf(r.Context())
+	s.Log.Info("session cancelled by the operator", zap.String("session", id), zap.Stringer("by", who))
+	return struct{}{}, nil
+}
+
+// queue lists the clients that wait for a place.
+func (s *server) queue(*http.Request) (any, error) {
+	list := []api.Queued{}
+	for _, q := range s.Sessions.Queue() {
+		list = append(list, api.Queued{
+			Name: q.Name, Address: q.Peer.Addr.String(), Certificate: q.Peer.Name, Package: q.Package, Since: q.Since, Place: q.Place, Limit: q.Limit, Reason: q.Reason,
+		})
+	}
+	return list, nil
 }
 
 // evict takes a client out of the sessions that it is in.

@@ -312,7 +312,11 @@ func (s *screen) progress(p session.Progress) {
 	if p.OnUnicast {
 		path = "unicast"
 	}
+	waits := waitsFor(&p.Waiting)
 	switch {
+	case waits != "" && !s.c.json && !s.tty && time.Since(s.last) >= 30*time.Second:
+		s.last = time.Now()
+		_, _ = fmt.Fprintf(s.c.err, "%s %s\n", s.last.Format(time.TimeOnly), waits)
 	case p.Size == 0:
 	case s.c.json:
 		s.line(getEvent{Event: eventProgress, Proven: p.Proven, Size: p.Size, Rate: p.Rate, Path: path, Totals: &p.Totals})
@@ -321,12 +325,28 @@ func (s *screen) progress(p session.Progress) {
 			s.bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(s.c.err), progressbar.OptionShowBytes(true),
 				progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
 		}
-		s.bar.Describe(fmt.Sprintf("%s, %s, %d clients", p.Package, path, p.Clients))
+		if waits == "" {
+			waits = fmt.Sprintf("%s, %s, %d clients", p.Package, path, p.Clients)
+		}
+		s.bar.Describe(waits)
 		_ = s.bar.Set64(p.Proven)
-	case time.Since(s.last) >= 5*time.Second:
+	case waits == "" && time.Since(s.last) >= 5*time.Second:
 		s.last = time.Now()
 		_, _ = fmt.Fprintf(s.c.err, "%s %s: %d %% proven, %s/s by %s\n", s.last.Format(time.TimeOnly), p.Package, p.Proven*100/p.Size, bytesText(p.Rate), path)
 	}
+}
+
+// waitsFor says what a client waits for; "" for nothing.
+func waitsFor(w *session.Waiting) string {
+	switch {
+	case w.Start && w.Minimum > 0:
+		return fmt.Sprintf("waiting for the start: %d of %d clients, %v at most", w.Clients, w.Minimum, w.StartIn.Round(time.Second))
+	case w.Start:
+		return fmt.Sprintf("waiting for the start: %d clients, %v at most", w.Clients, w.StartIn.Round(time.Second))
+	case w.Place > 0:
+		return fmt.Sprintf("place %d in the queue: %s", w.Place, w.Reason)
+	}
+	return ""
 }
 
 func (s *screen) result(result session.Result, file string, err error) {

@@ -39,6 +39,7 @@ type commands struct {
 	Get     getCommand     `cmd:"" help:"Receive an image: by multicast, by unicast where that fails, proven by hash."`
 	Image   imageCommand   `cmd:"" help:"Manage the images of a distribution point."`
 	Session sessionCommand `cmd:"" help:"Watch and steer running sessions."`
+	Queue   queueCommand   `cmd:"" help:"List clients that wait for a place in a session."`
 	Client  clientCommand  `cmd:"" help:"Act on the clients of running sessions."`
 	Events  eventsCommand  `cmd:"" help:"Follow what happens to sessions and clients."`
 	Bundle  bundleCommand  `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`

@@ -14,10 +14,13 @@ import (
 
 // sessionCommand watches sessions.
 type sessionCommand struct {
-	List sessionList `cmd:"" help:"List running sessions and those that ended lately."`
-	Show sessionShow `cmd:"" help:"Show a session and its clients."`
-	Set  sessionSet  `cmd:"" help:"Change ceiling, floor or slow policy of a running session."`
-	Stop sessionStop `cmd:"" help:"End a session; its clients are told."`
+	List   sessionList   `cmd:"" help:"List running sessions and those that ended lately."`
+	Show   sessionShow   `cmd:"" help:"Show a session and its clients."`
+	Set    sessionSet    `cmd:"" help:"Change ceiling, floor or slow policy of a running session."`
+	Start  sessionStart  `cmd:"" help:"Start a session whose clients wait for it; late ones may still join."`
+	Wait   sessionWait   `cmd:"" help:"Put off the start of a session; its minimum still starts it before."`
+	Cancel sessionCancel `cmd:"" help:"End a session before it has started; its clients are told."`
+	Stop   sessionStop   `cmd:"" help:"End a session; its clients are told."`
 }
 
 type sessionList struct{}
@@ -39,8 +42,13 @@ func (*sessionList) Run(ctx context.Context, c *console) error {
 				}
 			}
 			state := s.State
-			if !s.Ended.IsZero() {
+			switch {
+			case !s.Ended.IsZero():
 				state = "ended: " + printable(s.Reason)
+			case !s.Deadline.IsZero():
+				state = waits(s)
+			case s.Group == "":
+				state = "unicast only"
 			}
 			rows = append(rows, strings.Join([]string{
 				s.ID, printable(s.Package), s.Mode, state, fmt.Sprint(len(s.Clients)), fmt.Sprint(proven),
@@ -49,6 +57,19 @@ func (*sessionList) Run(ctx context.Context, c *console) error {
 		}
 		table(w, "ID\tPACKAGE\tMODE\tSTATE\tCLIENTS\tPROVEN\tMIN/MED/MAX\tRATE\tETA\tGROUP", rows)
 	})
+}
+
+// waits says what a session's clients wait for.
+func waits(s *api.Session) string {
+	here := fmt.Sprint(s.Waiting)
+	if s.Minimum > 0 {
+		here = fmt.Sprintf("%d of %d", s.Waiting, s.Minimum)
+	}
+	at := s.Deadline.Local().Format(time.TimeOnly)
+	if left := time.Until(s.Deadline); left > 20*time.Hour {
+		at = s.Deadline.Local().Format("2006-01-02 15:04")
+	}
+	return fmt.Sprintf("waiting (%s, until %s)", here, at)
 }
 
 // eta estimates when the slowest client is done.
@@ -135,6 +156,9 @@ func showSession(w io.Writer, s *api.Session) {
 	_, _ = fmt.Fprintf(w, "package   %s (%s)\nstate     %s, running for %s, group %s, epoch %d\nrate      %s/s of %s/s (%s%s), GRTT %.1f ms\nsent      %d source, %d parity packets (%.3f), %d NACKs served, %d merged\n\n",
 		printable(s.Package), s.Mode, s.State, since(s.Started), s.Group, s.Epoch, bytesText(s.Rate), bytesText(s.Ceiling), s.RateReason,
 		limiting(s), 1000*s.GRTT, s.Sent.SourcePackets, s.Sent.ParityPackets, overhead, s.NACKs.Served, s.NACKs.Merged)
+	if !s.Deadline.IsZero() {
+		_, _ = fmt.Fprintf(w, "start     %s\n\n", waits(s))
+	}
 	if s.Alarm != "" {
 		_, _ = fmt.Fprintf(w, "ALARM     %s\n\n", printable(s.Alarm))
 	}
@@ -212,6 +236,61 @@ func (s *sessionSet) Run(ctx context.Context, c *console) error {
 	})
 }
 
+type sessionStart struct {
+	ID string `arg:"" help:"Session, as session list names it."`
+}
+
+// Run implements the command.
+func (s *sessionStart) Run(ctx context.Context, c *console) error {
+	now, err := c.admin().StartSession(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	return c.print(now, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "%s starts with %d clients; others may still join\n", printable(now.ID), receiving(&now))
+	})
+}
+
+// receiving counts the clients that haven't ended.
+func receiving(s *api.Session) int {
+	n := 0
+	for _, m := range s.Clients {
+		if m.Ended.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+type sessionWait struct {
+	ID string        `arg:"" help:"Session, as session list names it."`
+	By time.Duration `required:"" help:"How much longer clients wait at most, such as 10m." placeholder:"DURATION"`
+}
+
+// Run implements the command.
+func (s *sessionWait) Run(ctx context.Context, c *console) error {
+	if s.By <= 0 {
+		return &codedError{exitUsage, fmt.Errorf("--by: %v isn't more than 0s", s.By)}
+	}
+	now, err := c.admin().WaitLonger(ctx, s.ID, api.SessionWait{Longer: s.By.Seconds()})
+	if err != nil {
+		return err
+	}
+	return c.print(now, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s: %s\n", printable(now.ID), waits(&now)) })
+}
+
+type sessionCancel struct {
+	ID string `arg:"" help:"Session, as session list names it."`
+}
+
+// Run implements the command.
+func (s *sessionCancel) Run(ctx context.Context, c *console) error {
+	if err := c.admin().CancelSession(ctx, s.ID); err != nil {
+		return err
+	}
+	return c.print(struct{}{}, func(w io.Writer) { _, _ = fmt.Fprintf(w, "cancelled %s\n", printable(s.ID)) })
+}
+
 type sessionStop struct {
 	ID string `arg:"" help:"Session, as session list names it."`
 }
@@ -222,6 +301,31 @@ func (s *sessionStop) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return c.print(struct{}{}, func(w io.Writer) { _, _ = fmt.Fprintf(w, "stopped %s\n", printable(s.ID)) })
+}
+
+// queueCommand lists who waits for a place.
+type queueCommand struct{}
+
+// Run implements the command.
+func (*queueCommand) Run(ctx context.Context, c *console) error {
+	list, err := c.admin().Queue(ctx)
+	if err != nil {
+		return err
+	}
+	return c.print(list, func(w io.Writer) {
+		if len(list) == 0 {
+			_, _ = fmt.Fprintln(w, "nobody waits for a place")
+			return
+		}
+		var rows []string
+		for i := range list {
+			q := &list[i]
+			rows = append(rows, strings.Join([]string{
+				fmt.Sprint(q.Place), printable(q.Name), printable(q.Package), since(q.Since), printable(q.Address), printable(q.Reason),
+			}, "\t"))
+		}
+		table(w, "PLACE\tCLIENT\tPACKAGE\tWAITING\tADDRESS\tFOR", rows)
+	})
 }
 
 // clientCommand acts on clients.

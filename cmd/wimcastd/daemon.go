@@ -119,7 +119,7 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
 	d.sessions = session.NewServer(session.ServerConfig{
-		Open: d.openPackage, OpenGroup: d.groups.open, Ceiling: d.ceiling, MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
+		Open: d.openPackage, OpenGroup: d.groups.open, Limits: session.Limits{MaxClients: cfg.Limits.MaxClients, MaxSessions: cfg.Limits.MaxSessions}, Ceiling: d.ceiling, MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
@@ -330,6 +330,16 @@ func (d *distributionPoint) sources() metrics.Sources {
 				dropped["control_"+string(reason)] += n
 			}
 			return packages, dropped
+		},
+		Queue: func() map[string]int {
+			out := map[string]int{}
+			for _, limit := range session.QueueLimits() {
+				out[limit] = 0
+			}
+			for _, q := range d.sessions.Queue() {
+				out[q.Limit]++
+			}
+			return out
 		},
 		Handshakes: func() map[[2]string]uint64 {
 			out := map[[2]string]uint64{}

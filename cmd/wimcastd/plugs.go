@@ -106,7 +106,7 @@ func (p *groupPool) take() (netip.Addr, error) {
 			return p.next, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("every group of %s is in use; set multicast.groups to a larger prefix", p.cfg.Groups)
+	return netip.Addr{}, fmt.Errorf("%w: all of %s; set multicast.groups to a larger prefix", session.ErrNoGroup, p.cfg.Groups)
 }
 
 // pooled gives its group back when closed.

@@ -4,13 +4,14 @@ import "encoding/binary"
 
 // Join asks for a place in a session of a package (section 6.1).
 //
-//	u8 type | u8 version | u32 request | 16 client nonce | 16 resume token | u8 flags (1 no unicast) | u16 largest UDP payload
+//	u8 type | u8 version | u32 request | 16 client nonce | 16 resume token | u8 flags (1 no unicast, 2 cast begun) | u16 largest UDP payload
 //	16 SMBIOS UUID | string serial | string MACs | string host | string package | 32 digest held | u32 blocks held
 type Join struct {
 	Request    uint32   // repeated in the answer
 	Nonce      [16]byte // one for each run of the client program
 	Resume     [16]byte // token of an earlier welcome, or zero
 	NoUnicast  bool     // the client won't fetch by unicast
+	Begun      bool     // the package was being cast already when the client last heard: there is nothing more to wait for
 	MaxPayload uint16   // largest UDP payload that reaches the client, in bytes
 	Machine    Machine
 	Package    string   // name, name@version or digest
@@ -26,7 +27,10 @@ type Machine struct {
 	Host   string
 }
 
-const flagNoUnicast = 1
+const (
+	flagNoUnicast = 1
+	flagBegun     = 2
+)
 
 // Append implements Message.
 func (m *Join) Append(b []byte) []byte {
@@ -37,6 +41,9 @@ func (m *Join) Append(b []byte) []byte {
 	var flags byte
 	if m.NoUnicast {
 		flags |= flagNoUnicast
+	}
+	if m.Begun {
+		flags |= flagBegun
 	}
 	b = append(b, flags)
 	b = binary.BigEndian.AppendUint16(b, m.MaxPayload)
@@ -56,8 +63,8 @@ func parseJoin(r *reader) (*Join, error) {
 	r.copyTo(m.Nonce[:])
 	r.copyTo(m.Resume[:])
 	flags := r.u8()
-	r.check(flags <= flagNoUnicast)
-	m.NoUnicast = flags&flagNoUnicast != 0
+	r.check(flags <= flagNoUnicast|flagBegun)
+	m.NoUnicast, m.Begun = flags&flagNoUnicast != 0, flags&flagBegun != 0
 	m.MaxPayload = r.u16()
 	r.copyTo(m.Machine.UUID[:])
 	m.Machine.Serial, m.Machine.MACs, m.Machine.Host, m.Package = r.text(), r.text(), r.text(), r.text()

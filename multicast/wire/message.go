@@ -25,6 +25,7 @@ const (
 	TypeDoneHeard     Type = 0x88
 	TypeUnicastAnswer Type = 0x89
 	TypeNotice        Type = 0x8a
+	TypeQueued        Type = 0x8b
 )
 
 // Message is a control message.
@@ -83,6 +84,8 @@ func Parse(b []byte) (Message, error) {
 		return parseUnicastAnswer(r)
 	case TypeNotice:
 		return parseNotice(r)
+	case TypeQueued:
+		return parseQueued(r)
 	default:
 		return nil, fmt.Errorf("parse control message of type %#02x: %w", uint8(t), ErrMalformed)
 	}

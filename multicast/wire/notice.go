@@ -13,6 +13,7 @@ const (
 	NoticeServerStops
 	NoticeJoinAgain // with what one has: another session of the package is the right one now
 	NoticeDropped   // too slow for the session
+	NoticeCancelled // the operator cancelled the session
 )
 
 // Notice tells a client what it must do; sent three times, not acknowledged.
@@ -32,7 +33,7 @@ func (m *Notice) Append(b []byte) []byte {
 
 func parseNotice(r *reader) (*Notice, error) {
 	m := &Notice{Client: r.u32(), Kind: NoticeKind(r.u8()), Text: r.text()}
-	r.check(m.Kind >= NoticeEvicted && m.Kind <= NoticeDropped)
+	r.check(m.Kind >= NoticeEvicted && m.Kind <= NoticeCancelled)
 	if err := r.end("notice"); err != nil {
 		return nil, err
 	}

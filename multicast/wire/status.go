@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -60,7 +61,15 @@ type Status struct {
 	RateLimit uint64        // bytes/s, never exceeded
 	Promises  []Promise     // at most MaxPromises
 	Reporters []uint32      // client numbers, at most MaxReporters
+
+	// While the session waits for its start, in state Waiting.
+	Scheduled  bool          // it waits for its start; the rest is zero otherwise
+	MinClients uint32        // starts once so many wait; 0: not by their number
+	WaitingNow uint32        // clients that wait
+	StartIn    time.Duration // until it starts at the latest, whole ms on the wire, 49 days at most
 }
+
+const flagScheduled = 1
 
 // AppendStatus appends the payload of a status packet with its signature over
 // session and header, which must be the packet's header as sent.
@@ -68,7 +77,11 @@ func AppendStatus(b []byte, s *Status, session [16]byte, header []byte, key ed25
 	start := len(b)
 	promises := s.Promises[:min(len(s.Promises), MaxPromises)]
 	reporters := s.Reporters[:min(len(s.Reporters), MaxReporters)]
-	b = append(b, byte(s.State), 0)
+	var flags byte
+	if s.Scheduled {
+		flags |= flagScheduled
+	}
+	b = append(b, byte(s.State), flags)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(promises)))
 	b = append(b, byte(len(reporters)), 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, s.Epoch)
@@ -78,6 +91,9 @@ func AppendStatus(b []byte, s *Status, session [16]byte, header []byte, key ed25
 	b = binary.BigEndian.AppendUint32(b, uint32(s.GRTT/time.Microsecond))
 	b = binary.BigEndian.AppendUint64(b, s.Rate)
 	b = binary.BigEndian.AppendUint64(b, s.RateLimit)
+	b = binary.BigEndian.AppendUint32(b, s.MinClients)
+	b = binary.BigEndian.AppendUint32(b, s.WaitingNow)
+	b = binary.BigEndian.AppendUint32(b, uint32(min(max(s.StartIn/time.Millisecond, 0), math.MaxUint32)))
 	for _, p := range promises {
 		b = append(binary.BigEndian.AppendUint32(b, p.Block), p.Symbols)
 	}
@@ -108,13 +124,18 @@ func ParseStatus(b []byte, session [16]byte, header []byte, key ed25519.PublicKe
 	r := reader{b: body}
 	s := &Status{State: State(r.u8())}
 	r.check(s.State <= Ended)
-	r.zero(1)
+	flags := r.u8()
+	r.check(flags <= flagScheduled)
+	s.Scheduled = flags&flagScheduled != 0
 	promises, reporters := int(r.u16()), int(r.u8())
 	r.zero(3)
 	r.check(promises <= MaxPromises && reporters <= MaxReporters)
 	s.Epoch, s.Pass, s.Cursor, s.Clients = r.u32(), r.u32(), r.u32(), r.u32()
 	s.GRTT = time.Duration(r.u32()) * time.Microsecond
 	s.Rate, s.RateLimit = r.u64(), r.u64()
+	s.MinClients, s.WaitingNow = r.u32(), r.u32()
+	s.StartIn = time.Duration(r.u32()) * time.Millisecond
+	r.check(s.Scheduled && s.State == Waiting || !s.Scheduled && s.MinClients == 0 && s.WaitingNow == 0 && s.StartIn == 0)
 	if r.failed {
 		return nil, r.end("status")
 	}

@@ -17,11 +17,12 @@ const (
 	Costly                         // the client alone caused more than an image of repair
 	OperatorHand                   // the operator decided
 	TooSlow                        // slow for the grace, and the policy says so
+	Overflow                       // the session has all the clients that it may
 )
 
 // String returns the reason's word.
 func (r Reason) String() string {
-	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator", "too_slow"}
+	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator", "too_slow", "overflow"}
 	if r == 0 || int(r) >= len(words) {
 		return fmt.Sprintf("reason(%d)", uint8(r))
 	}
@@ -55,10 +56,11 @@ func parseUnicastWanted(r *reader) (*UnicastWanted, error) {
 
 // UnicastAnswer answers UnicastWanted.
 //
-//	u8 type | u32 client | u8 granted | string text
+//	u8 type | u32 client | u8 verdict (0 no, 1 granted, 2 later) | string text
 type UnicastAnswer struct {
 	Client  uint32
 	Granted bool
+	Later   bool   // ask again: the session hasn't started
 	Text    string // why not
 }
 
@@ -66,18 +68,21 @@ type UnicastAnswer struct {
 func (m *UnicastAnswer) Append(b []byte) []byte {
 	b = append(b, byte(TypeUnicastAnswer))
 	b = binary.BigEndian.AppendUint32(b, m.Client)
-	var granted byte
-	if m.Granted {
-		granted = 1
+	var verdict byte
+	switch {
+	case m.Granted:
+		verdict = 1
+	case m.Later:
+		verdict = 2
 	}
-	return appendText(append(b, granted), m.Text)
+	return appendText(append(b, verdict), m.Text)
 }
 
 func parseUnicastAnswer(r *reader) (*UnicastAnswer, error) {
 	m := &UnicastAnswer{Client: r.u32()}
-	granted := r.u8()
-	r.check(granted <= 1)
-	m.Granted, m.Text = granted == 1, r.text()
+	verdict := r.u8()
+	r.check(verdict <= 2)
+	m.Granted, m.Later, m.Text = verdict == 1, verdict == 2, r.text()
 	if err := r.end("unicast answer"); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ type Welcome struct {
 	Mode       uint8 // crypto.Mode
 	Unicast    bool  // the package may also be fetched by unicast
 	OutOfReach bool  // TTL 1 won't carry the group to this client; Notice says so in words
+	Overflow   bool  // the session has all the clients that it may: fetch by unicast at once; Notice says so in words
 	SymbolSize uint16
 	ImageSize  uint64
 	Digest     [32]byte
@@ -34,6 +35,7 @@ type Welcome struct {
 const (
 	flagUnicast    = 1
 	flagOutOfReach = 2
+	flagOverflow   = 4
 )
 
 // Append implements Message.
@@ -48,6 +50,9 @@ func (m *Welcome) Append(b []byte) []byte {
 	}
 	if m.OutOfReach {
 		flags |= flagOutOfReach
+	}
+	if m.Overflow {
+		flags |= flagOverflow
 	}
 	b = append(b, m.Mode, flags)
 	b = binary.BigEndian.AppendUint16(b, m.SymbolSize)
@@ -73,8 +78,8 @@ func parseWelcome(r *reader) (*Welcome, error) {
 	r.copyTo(m.Session[:])
 	m.Mode = r.u8()
 	flags := r.u8()
-	r.check(flags <= flagUnicast|flagOutOfReach)
-	m.Unicast, m.OutOfReach = flags&flagUnicast != 0, flags&flagOutOfReach != 0
+	r.check(flags <= flagUnicast|flagOutOfReach|flagOverflow)
+	m.Unicast, m.OutOfReach, m.Overflow = flags&flagUnicast != 0, flags&flagOutOfReach != 0, flags&flagOverflow != 0
 	m.SymbolSize, m.ImageSize = r.u16(), r.u64()
 	r.copyTo(m.Digest[:])
 	m.Epoch = r.u32()
@@ -108,11 +113,12 @@ const (
 	OtherVersion
 	ServerStops
 	TooSlowRefused // was dropped from the session, as it is too slow for it
+	Cancelled      // the operator cancelled the session that this client waited for or was in
 )
 
 // String returns the code's word, as in metrics and the API.
 func (c RefusedCode) String() string {
-	words := [...]string{"", "unknown_package", "not_allowed", "multicast_off", "full", "out_of_service", "evicted", "version", "server_stops", "too_slow"}
+	words := [...]string{"", "unknown_package", "not_allowed", "multicast_off", "full", "out_of_service", "evicted", "version", "server_stops", "too_slow", "cancelled"}
 	if c == 0 || int(c) >= len(words) {
 		return fmt.Sprintf("refused(%d)", uint8(c))
 	}

@@ -29,18 +29,19 @@ func filled[T [16]byte | [32]byte](first byte) (a T) {
 func samples() []Message {
 	return []Message{
 		&Join{
-			Request: 7, Nonce: filled[[16]byte](1), Resume: filled[[16]byte](2), NoUnicast: true, MaxPayload: 1472,
+			Request: 7, Nonce: filled[[16]byte](1), Resume: filled[[16]byte](2), NoUnicast: true, Begun: true, MaxPayload: 1472,
 			Machine: Machine{UUID: filled[[16]byte](3), Serial: "SN-1", MACs: "02:00:00:00:00:01", Host: "pc17"},
 			Package: "w11@2026.11", Held: filled[[32]byte](4), HeldBlocks: 12,
 		},
 		&Join{},
 		&Welcome{
-			Request: 7, Client: 3, Session: filled[[16]byte](9), Mode: 1, Unicast: true, OutOfReach: true, SymbolSize: 1408,
+			Request: 7, Client: 3, Session: filled[[16]byte](9), Mode: 1, Unicast: true, OutOfReach: true, Overflow: true, SymbolSize: 1408,
 			ImageSize: 5 << 30, Digest: filled[[32]byte](5), Epoch: 1, Secret: filled[[32]byte](6), Position: 1 << 40, RateLimit: 112_500_000,
 			Group: netip.MustParseAddrPort("239.195.16.1:63000"), Source: netip.MustParseAddr("10.77.0.1"), PublicKey: filled[[32]byte](7),
 			Resume: filled[[16]byte](8), HTTPSPort: 8443, Token: filled[[32]byte](10), Package: "w11@2026.11", Notice: "a word",
 		},
 		&Welcome{Group: netip.MustParseAddrPort("[ff15::1]:63000"), SymbolSize: 8192},
+		&Queued{Request: 7, Place: 3, Again: 1500 * time.Millisecond, Text: "session s1 of w11@1 has all of its 24 clients"},
 		&Refused{Request: 7, Code: UnknownPackage, Text: "no package w12; the nearest is w11"},
 		&RootsWanted{Client: 3, First: 32},
 		&Roots{Client: 3, First: 32, Hashes: [][32]byte{filled[[32]byte](1), filled[[32]byte](2)}},
@@ -62,6 +63,7 @@ func samples() []Message {
 		&DoneHeard{Client: 3},
 		&UnicastWanted{Client: 3, Reason: GroupSilent},
 		&UnicastAnswer{Client: 3, Granted: true},
+		&UnicastAnswer{Client: 3, Later: true, Text: "22 of 24 clients wait"},
 		&UnicastAnswer{Client: 3, Text: "package w11 is multicast-only"},
 		&Notice{Client: 3, Kind: NoticeEvicted, Text: "evicted by the operator"},
 	}
@@ -124,7 +126,7 @@ func TestLongestMessagesFit(t *testing.T) {
 		&Welcome{Package: long, Notice: long, Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 		&Roots{Hashes: make([][32]byte, MaxRoots)},
 		&NACK{Lacks: make([]Lack, MaxNACKBlocks)},
-		&Done{Reason: long},
+		&Done{Reason: long}, &Queued{Text: long},
 	} {
 		if n := len(m.Append(nil)); n > MaxControl {
 			t.Errorf("%T: %d bytes, more than %d", m, n, MaxControl)
@@ -252,6 +254,47 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestScheduledStatus: what a client that waits is told, and that nothing of it comes without the flag.
+func TestScheduledStatus(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	header := make([]byte, HeaderLen)
+	parse := func(s *Status) (*Status, error) {
+		return ParseStatus(AppendStatus(nil, s, [16]byte{}, header, key), [16]byte{}, header, key.Public().(ed25519.PublicKey))
+	}
+	want := waitingSample()
+	if got, err := parse(want); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	long := waitingSample()
+	long.StartIn = 100 * 24 * time.Hour
+	if got, err := parse(long); err != nil || got.StartIn < 49*24*time.Hour {
+		t.Errorf("start in 100 days: %v, %v", got, err)
+	}
+	long.StartIn = -time.Second
+	if got, err := parse(long); err != nil || got.StartIn != 0 {
+		t.Errorf("start a second ago: %v, %v", got, err)
+	}
+	for name, change := range map[string]func(*Status){
+		"while casting":    func(s *Status) { s.State = Casting },
+		"minimum, no flag": func(s *Status) { s.Scheduled, s.WaitingNow, s.StartIn = false, 0, 0 },
+		"clients, no flag": func(s *Status) { s.Scheduled, s.MinClients, s.StartIn = false, 0, 0 },
+		"time, no flag":    func(s *Status) { s.Scheduled, s.MinClients, s.WaitingNow = false, 0, 0 },
+	} {
+		s := waitingSample()
+		change(s)
+		if got, err := parse(s); err == nil {
+			t.Errorf("%s: accepted as %+v", name, got)
+		}
+	}
+}
+
+func waitingSample() *Status {
+	return &Status{
+		State: Waiting, Epoch: 2, Clients: 25, GRTT: 5 * time.Millisecond, RateLimit: 112_500_000,
+		Scheduled: true, MinClients: 24, WaitingNow: 22, StartIn: 199_750 * time.Millisecond,
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, m := range samples() {
 		f.Add(m.Append(nil))
@@ -271,6 +314,8 @@ func FuzzParseStatus(f *testing.F) {
 	key := ed25519.NewKeyFromSeed(make([]byte, 32))
 	header := make([]byte, HeaderLen)
 	sample := AppendStatus(nil, statusSample(), [16]byte{}, header, key)
+	f.Add(sample[:len(sample)-ed25519.SignatureSize])
+	sample = AppendStatus(nil, waitingSample(), [16]byte{}, header, key)
 	f.Add(sample[:len(sample)-ed25519.SignatureSize])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		// Sign what the fuzzer made, so that it gets past the signature.
