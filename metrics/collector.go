@@ -46,6 +46,8 @@ var help = []struct {
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
 	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
 	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},
+	{"config_last_reload_successful", "1 when the latest reload of the configuration was good, 0 when it changed nothing.", nil},
+	{"config_last_reload_success_timestamp_seconds", "When the configuration that is in use was read.", nil},
 	{"history_records", "Records of the history by kind.", []string{"kind"}},
 	{"history_dropped_total", "Records that were lost before they were written.", nil},
 	{"history_write_failures_total", "Writes of the history that failed.", nil},
@@ -109,6 +111,15 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for result, n := range c.sources.Handshakes() {
 			put("handshakes_total", float64(n), result[0], result[1])
 		}
+	}
+	if c.sources.Reload != nil {
+		good, at := c.sources.Reload()
+		value := 0.0
+		if good {
+			value = 1
+		}
+		put("config_last_reload_successful", value)
+		put("config_last_reload_success_timestamp_seconds", float64(at.UnixMilli())/1000)
 	}
 	if c.sources.Queue != nil {
 		for limit, n := range c.sources.Queue() {

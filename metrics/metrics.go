@@ -33,6 +33,8 @@ type Sources struct {
 	Library func() (states map[string]int, free uint64)
 	// Expiries returns when credentials end, by kind and name.
 	Expiries func() map[[2]string]time.Time
+	// Reload says whether the latest reload of the configuration was good, and when the latest good one was.
+	Reload func() (good bool, at time.Time)
 	// Queue counts clients that wait for a place, by limit.
 	Queue func() map[string]int
 	// History returns the numbers of the record.

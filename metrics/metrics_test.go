@@ -102,6 +102,7 @@ func full(t *testing.T) Sources {
 			}
 			return out
 		},
+		Reload: func() (bool, time.Time) { return true, time.Unix(1_700_000_000, 0) },
 		Queue: func() map[string]int {
 			out := map[string]int{}
 			for _, limit := range session.QueueLimits() {

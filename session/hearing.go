@@ -192,6 +192,11 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 			c.heard = time.Now()
 			h.hearMessage(m)
 		case <-c.failed:
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.done != nil {
+				return nil // all is proven, and said; a server that stops doesn't stay for thanks
+			}
 			return again("control channel closed: %w", c.err)
 
 		case out := <-r.prover.outcomes:

@@ -51,6 +51,9 @@ func (h *hearing) hearNotice(now time.Time, m *wire.Notice) {
 	case wire.NoticeGoUnicast:
 		h.wantUnicast(now, wire.OperatorHand)
 	case wire.NoticeEnded, wire.NoticeServerStops:
+		if m.Kind == wire.NoticeServerStops && !h.over {
+			h.elsewhere()
+		}
 		h.over = true // join again: another session, or a refusal that says why
 		if !h.noticed {
 			h.notify(EventNotice, "%s", m.Text)

@@ -100,10 +100,7 @@ func (s *Server) rulesFor(key sessionKey, pkg *Package) Rules {
 	if changed := s.book(key).rules; changed != nil {
 		rules = *changed
 	}
-	if rules.Slow == "" {
-		rules.Slow = SlowDemote
-	}
-	return rules
+	return rules.orDefault()
 }
 
 // changeRules notes rules that the operator changed, and returns the running sessions of the cast.

@@ -67,6 +67,8 @@ type ReceiverConfig struct {
 	MaxPayload int // largest UDP payload that reaches this machine, in bytes (0: 1,472)
 	// Dial opens a control channel. An error with Final() true isn't tried again.
 	Dial func(ctx context.Context) (Control, error)
+	// Elsewhere is called when the server says that it stops: Dial had better begin with another one. May be nil.
+	Elsewhere func()
 	// Hear joins a group.
 	Hear func(group netip.AddrPort, source netip.Addr) (Hearer, error)
 	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
@@ -349,6 +351,8 @@ func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Ti
 					timer.Stop()
 					switch m.Code {
 					case wire.ServerStops:
+						*lastSeen, *seenOnce = time.Now(), true
+						r.elsewhere()
 						return nil, again("%s", m.Text)
 					case wire.Evicted:
 						return nil, fmt.Errorf("%w: %s", ErrEvicted, m.Text)
@@ -376,6 +380,13 @@ func (r *Receiver) waits(now time.Time, kind EventKind, text string) {
 	if text != r.waited && now.Sub(r.waitAt) >= waitNews {
 		r.waited, r.waitAt = text, now
 		r.notify(kind, "%s", text)
+	}
+}
+
+// elsewhere has the next Dial begin with another server.
+func (r *Receiver) elsewhere() {
+	if r.cfg.Elsewhere != nil {
+		r.cfg.Elsewhere()
 	}
 }
 

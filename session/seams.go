@@ -55,7 +55,6 @@ type Package struct {
 	Unicast bool // may also be fetched by unicast: the package isn't multicast-only
 	Content Content
 	Rules   Rules
-	Weight  float64 // of its sessions where they share the ceiling with others; 0: 1
 }
 
 // Group is where a session sends.

@@ -112,6 +112,7 @@ type sender struct {
 	endTold int       // statuses since the latest pass end
 	idle    time.Time // since when nobody has a part in the session
 	ending  string    // reason, once it ends
+	stops   bool      // as the server stops
 	info    SessionInfo
 	told    told[wire.State]
 	arena   []byte
@@ -148,7 +149,7 @@ func (s *sender) run(ctx context.Context) {
 		if wait <= 0 {
 			select {
 			case <-ctx.Done():
-				s.ending = context.Cause(ctx).Error()
+				s.ending, s.stops = context.Cause(ctx).Error(), true
 			default:
 			}
 			continue
@@ -158,7 +159,7 @@ func (s *sender) run(ctx context.Context) {
 		timer.Reset(min(wait, s.nextTimer(time.Now())))
 		select {
 		case <-ctx.Done():
-			s.ending = context.Cause(ctx).Error()
+			s.ending, s.stops = context.Cause(ctx).Error(), true
 		case handle := <-s.mail:
 			handle(s)
 		case <-timer.C:
@@ -209,6 +210,7 @@ func (s *sender) ask(handle func(*sender)) bool {
 // tend does what time brings.
 func (s *sender) tend(now time.Time) {
 	s.tendStart(now)
+	s.tendLeaving()
 	s.debts.forget(now)
 	if !now.Before(s.paceAt) {
 		s.paceAt = now.Add(tendPaceEvery)
@@ -238,7 +240,7 @@ func (s *sender) tend(now time.Time) {
 		s.idle = time.Time{}
 	case s.idle.IsZero():
 		s.idle = now
-	case now.Sub(s.idle) >= lingerFor:
+	case now.Sub(s.idle) >= s.lingers():
 		s.ending = "every client is done"
 	}
 	if s.rekey != nil {
@@ -258,7 +260,7 @@ func (s *sender) nextTimer(now time.Time) time.Duration {
 		}
 	}
 	if !s.idle.IsZero() {
-		wait = min(wait, s.idle.Add(lingerFor).Sub(now))
+		wait = min(wait, s.idle.Add(s.lingers()).Sub(now))
 	}
 	return max(wait, 0)
 }
@@ -381,8 +383,8 @@ func (s *sender) claimShare(now time.Time) {
 	}
 	s.called.Store(false)
 	s.shareAt = now.Add(shareEvery)
-	weight := s.pkg.Weight
-	if weight <= 0 {
+	weight := s.rules.Weight
+	if weight == 0 {
 		weight = 1
 	}
 	weight *= s.laneWeight()
@@ -440,9 +442,13 @@ func (s *sender) measureSent(now time.Time) {
 func (s *sender) finish() {
 	now := time.Now()
 	s.state = wire.Ended
+	kind := wire.NoticeEnded
+	if s.stops {
+		kind = wire.NoticeServerStops
+	}
 	for _, m := range s.roster.members {
 		if !m.info.State.ended() {
-			m.link.send(&wire.Notice{Client: m.number, Kind: wire.NoticeEnded, Text: s.ending})
+			m.link.send(&wire.Notice{Client: m.number, Kind: kind, Text: s.ending})
 			s.endClient(now, m, ClientLeft, s.ending)
 		}
 	}

@@ -49,6 +49,7 @@ type Server struct {
 	ctx     context.Context
 	stop    context.CancelCauseFunc
 	running sync.WaitGroup
+	leaving atomic.Bool // sessions end as soon as nobody receives
 	clients atomic.Uint32
 	dropped dropCounter
 	shares  *shares
@@ -59,7 +60,7 @@ type Server struct {
 	queue    []*queuedClient
 	stopped  map[[16]byte]time.Time // resume tokens of clients of stopped sessions, until when
 	count    int                    // sessions ever
-	closing  bool
+	closing  bool                   // nobody new may join
 	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
 	ended    []SessionInfo // the latest, for those who ask what became of one
@@ -447,28 +448,4 @@ func (s *Server) Stop(id, reason string) error {
 	}
 	<-session.stopped
 	return nil
-}
-
-// Drain refuses new sessions and waits for the running ones to end, as long as the context allows.
-func (s *Server) Drain(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() { s.running.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// Close ends all sessions at once and waits for them. It may be called more than once.
-func (s *Server) Close() {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
-	s.stop(errors.New("the distribution point stopped"))
-	s.running.Wait()
 }

@@ -446,6 +446,7 @@ type roomClient struct {
 	cancel   context.CancelCauseFunc
 	fetcher  *simFetcher
 
+	elsewhere  int    // times it was sent to another server
 	pkg        string // w11 unless set
 	machine    byte   // of its UUID; 0: none
 	noUnicast  bool
@@ -600,7 +601,7 @@ func (c *roomClient) start() *roomClient {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	cfg := ReceiverConfig{
-		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Hear: c.hear, Target: c.target,
+		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Elsewhere: func() { c.elsewhere++ }, Hear: c.hear, Target: c.target,
 		Fetch: func(offer UnicastOffer) (Fetcher, error) {
 			c.offers = append(c.offers, offer)
 			return c.fetcher, nil
@@ -639,7 +640,10 @@ func (r *room) wait() {
 		select {
 		case <-c.done:
 		case <-time.After(5 * time.Minute):
-			running, _ := r.server.Sessions()
+			var running []SessionInfo
+			if r.server != nil {
+				running, _ = r.server.Sessions()
+			}
 			for _, s := range running {
 				for _, c := range s.Clients {
 					r.t.Logf("%+v", c)

@@ -8,7 +8,7 @@ const budgetBurst = 50 * time.Millisecond
 // budget spreads bytes over time: one for all transfers, first come, first
 // served. The zero value knows no limit. It is a pure data structure.
 type budget struct {
-	rate int64     // bytes/s; 0: no limit
+	rate int64     // bytes/s; 0: no limit. It may change
 	next time.Time // when all that was taken so far is paid for
 }
 

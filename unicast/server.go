@@ -90,7 +90,7 @@ const (
 type Server struct {
 	config ServerConfig
 	mux    *http.ServeMux
-	chunks sync.Pool // of *[]byte, each of budget.chunk() bytes
+	chunks sync.Pool // of *[]byte, each of maxChunk bytes
 
 	mu      sync.Mutex // guards what follows
 	slots   *slotTable
@@ -126,11 +126,25 @@ func NewServer(config ServerConfig) (*Server, error) {
 		sent:    map[string]int64{},
 		results: map[Result]int64{},
 	}
-	chunk := s.budget.chunk()
-	s.chunks.New = func() any { b := make([]byte, chunk); return &b }
+	s.chunks.New = func() any { b := make([]byte, maxChunk); return &b }
 	s.mux.HandleFunc("GET /v1/content/{digest}", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, false) })
 	s.mux.HandleFunc("GET /v1/manifest/{digest}", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, true) })
 	return s, nil
+}
+
+// SetLimits changes how many clients fetch at a time (0: 4), and what all of them get together, in bytes/s (at least 65,536; 0: no
+// limit). Clients that fetch already keep their slots.
+func (s *Server) SetLimits(slots int, bytesPerSecond int64) error {
+	switch {
+	case slots < 0:
+		return fmt.Errorf("unicast: %d slots; at least 1, or 0 for the default of %d", slots, defaultSlots)
+	case bytesPerSecond != 0 && bytesPerSecond < minBudget:
+		return fmt.Errorf("unicast: a budget of %d bytes/s is below %d; 0 means no limit", bytesPerSecond, minBudget)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots.limit, s.budget.rate = orDefault(slots, defaultSlots), bytesPerSecond
+	return nil
 }
 
 func orDefault[T int | time.Duration](v, otherwise T) T {

@@ -166,7 +166,10 @@ func (t *transfer) ReadFrom(src io.Reader) (sent int64, err error) {
 	chunk := t.server.chunks.Get().(*[]byte)
 	defer t.server.chunks.Put(chunk)
 	for t.err == nil {
-		n, err := io.ReadFull(src, *chunk)
+		t.server.mu.Lock()
+		size := t.server.budget.chunk()
+		t.server.mu.Unlock()
+		n, err := io.ReadFull(src, (*chunk)[:size])
 		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		switch {
 		case err != nil && !last:

@@ -44,7 +44,7 @@ type Stats struct {
 // Store is the record.
 type Store struct {
 	path string
-	cfg  Config
+	cfg  Config // Keep and MaxRows: writing guards them
 	log  *zap.Logger
 
 	queue   chan event
@@ -93,6 +93,13 @@ func Open(path string, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open history %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// SetKeep changes how much is kept, from the next hourly tidying on.
+func (s *Store) SetKeep(keep time.Duration, maxRows int64) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.cfg.Keep, s.cfg.MaxRows = keep, maxRows
 }
 
 // begin opens the file, a new one where it is damaged. Nobody else uses the store.

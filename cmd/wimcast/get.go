@@ -107,7 +107,7 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 
 	reach := &reacher{servers: servers, credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
 	cfg := session.ReceiverConfig{
-		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Hear: reach.hear, Target: target,
+		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, Hear: reach.hear, Target: target,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
 	}
 	if !g.NoUnicast {
@@ -185,6 +185,13 @@ func (r *reacher) dial(ctx context.Context) (session.Control, error) {
 		return nil, &refusedError{errors.Join(errs...)}
 	}
 	return nil, errors.Join(errs...)
+}
+
+// elsewhere has the next dial begin with another of the bundle's servers.
+func (r *reacher) elsewhere() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next++
 }
 
 // refusedError says that every distribution point refused: trying again is no use.

@@ -45,7 +45,7 @@ func (d *distributionPoint) listenAdmin() (err error) {
 	d.api = handler.New(handler.Config{
 		Library: d.library, Sessions: d.sessions, Authority: d.authority, Trust: d.trust, Events: d.events, History: d.history, Status: d.status,
 		Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), AdminServers: d.adminServers(),
-		MayBeMulticastOnly: d.cfg.checkMulticastOnly, Log: d.log.Named("admin"),
+		MayBeMulticastOnly: func(name, version string) error { return d.config().checkMulticastOnly(name, version) }, Log: d.log.Named("admin"),
 	})
 	return nil
 }
@@ -61,7 +61,7 @@ func (d *distributionPoint) serveAdmin(ctx context.Context, ended chan<- error) 
 
 func (d *distributionPoint) status() api.Status {
 	return api.Status{
-		Version: version, Started: d.started, Listen: d.listening(), Admin: d.adminListening(), Interface: d.ifc.Name, Ceiling: d.ceiling, Free: d.free(),
+		Version: version, Started: d.started, Listen: d.listening(), Admin: d.adminListening(), Interface: d.ifc.Name, Ceiling: d.ceilingOf(d.config()), Free: d.free(),
 	}
 }
 

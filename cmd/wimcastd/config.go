@@ -34,6 +34,13 @@ const (
 	leastRows      = 1000
 )
 
+// What becomes of running sessions when the daemon is stopped.
+const (
+	stopDrain    = "drain"
+	stopHandOver = "handover"
+	defaultDrain = 30 * time.Second
+)
+
 // config is the daemon's configuration. Every key has a default that works;
 // deploy/wimcastd.toml explains each to its users.
 type config struct {
@@ -42,6 +49,7 @@ type config struct {
 	Name      string          `toml:"name"` // DNS name in the server's certificate; needn't resolve
 	Addresses []string        `toml:"addresses"`
 	Drain     duration        `toml:"drain"`
+	OnStop    string          `toml:"on_stop"` // drain, handover
 	Multicast multicastConfig `toml:"multicast"`
 	Unicast   unicastConfig   `toml:"unicast"`
 	Session   sessionConfig   `toml:"session"`
@@ -152,7 +160,7 @@ func (r *rate) UnmarshalText(text []byte) error {
 
 func defaults() config {
 	c := config{
-		Listen: ":7600", Drain: duration(30 * time.Second),
+		Listen: ":7600", Drain: duration(defaultDrain), OnStop: stopDrain,
 		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
 		Unicast:   unicastConfig{Slots: 4},
 		Session:   defaultSession(),
@@ -288,6 +296,12 @@ func (c *config) check() error {
 	}
 	if c.History.MaxRows != 0 && c.History.MaxRows < leastRows {
 		bad("history.max_rows", "%d is less than %d; 0 means any number", c.History.MaxRows, leastRows)
+	}
+	switch {
+	case c.OnStop != stopDrain && c.OnStop != stopHandOver:
+		bad("on_stop", "%q is none of drain, handover", c.OnStop)
+	case c.OnStop == stopHandOver && c.Drain != 0 && time.Duration(c.Drain) != defaultDrain:
+		bad("drain", "%v and on_stop = \"handover\": handing over waits for nobody; keep one", time.Duration(c.Drain))
 	}
 	errs = append(errs, c.checkRules())
 	switch c.Log.Level {

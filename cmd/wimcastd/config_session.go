@@ -127,6 +127,17 @@ func (c *config) rules(name, version string) session.Rules {
 	return r
 }
 
+// rulesOf returns how a package's sessions are run, by name@version.
+func (c *config) rulesOf(pkg string) session.Rules {
+	name, version, _ := strings.Cut(pkg, "@")
+	return c.rules(name, version)
+}
+
+// limits returns those of the distribution point.
+func (c *config) limits() session.Limits {
+	return session.Limits{MaxClients: c.Limits.MaxClients, MaxSessions: c.Limits.MaxSessions}
+}
+
 // checkRules refuses rules that can't be, and those that contradict each other or what else is configured, in
 // [session] and for each package that has a table of its own.
 func (c *config) checkRules() error {

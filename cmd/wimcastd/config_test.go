@@ -49,6 +49,7 @@ func TestDefaults(t *testing.T) {
 	underSystemd(t)
 	want := config{
 		State: "/var/lib/wimcast", Listen: ":7600", Drain: duration(30 * time.Second),
+		OnStop:    "drain",
 		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
 		Unicast:   unicastConfig{Slots: 4},
 		Session:   defaultSession(),

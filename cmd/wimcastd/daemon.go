@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 
 	"wimcast/api/handler"
@@ -37,7 +39,10 @@ const firstBundle = "room.join"
 
 // distributionPoint is the daemon's parts, wired together.
 type distributionPoint struct {
-	cfg       config
+	cfg       config                 // as it was at the start
+	live      atomic.Pointer[config] // with what reloads changed
+	reloadsMu sync.Mutex
+	reloads   reloads
 	log       *zap.Logger
 	ifc       *multicast.Interface
 	library   *library.Library
@@ -52,7 +57,6 @@ type distributionPoint struct {
 	history   *history.Store // nil where none is kept
 	groups    *groupPool
 	upkeep    *upkeep
-	ceiling   float64
 	started   time.Time
 
 	unicastListener, scrape    net.Listener
@@ -67,6 +71,8 @@ type distributionPoint struct {
 // newDaemon opens everything; what it opened it closes again on error.
 func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d = &distributionPoint{cfg: cfg, log: log, started: time.Now()}
+	d.live.Store(&cfg)
+	d.noteReload(true)
 	defer func() {
 		if err != nil {
 			d.close()
@@ -76,26 +82,14 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if d.ifc, err = multicast.FindInterface(cfg.Multicast.Interface, prefix.Addr()); err != nil {
 		return d, fmt.Errorf("multicast.interface: %w", err)
 	}
-	d.ceiling = float64(cfg.Multicast.Ceiling)
-	if d.ceiling == 0 {
-		speed := d.ifc.Speed()
-		if speed == 0 {
-			speed = unknownSpeed
-		}
-		d.ceiling = ceilingShare * float64(speed) / 8
-	}
 	if err := os.MkdirAll(cfg.State, 0o750); err != nil {
 		return d, fmt.Errorf("state: %w", err)
 	}
 	if d.library, err = library.Open(filepath.Join(cfg.State, "library")); err != nil {
 		return d, err
 	}
-	for _, p := range d.library.List() {
-		if p.Flags.MulticastOnly {
-			if err := cfg.checkMulticastOnly(p.Name, p.Version); err != nil {
-				return d, fmt.Errorf("config: %w; or: wimcast image set %q --no-multicast-only", err, p.Reference())
-			}
-		}
+	if err := d.checkFlags(&cfg); err != nil {
+		return d, err
 	}
 	if d.listener, err = d.listen(); err != nil {
 		return d, err
@@ -119,7 +113,7 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
 	d.sessions = session.NewServer(session.ServerConfig{
-		Open: d.openPackage, OpenGroup: d.groups.open, Limits: session.Limits{MaxClients: cfg.Limits.MaxClients, MaxSessions: cfg.Limits.MaxSessions}, Ceiling: d.ceiling, MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
+		Open: d.openPackage, OpenGroup: d.groups.open, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
@@ -128,6 +122,21 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 		return d, err
 	}
 	return d, d.listenMetrics()
+}
+
+// config returns the configuration as it holds now.
+func (d *distributionPoint) config() *config { return d.live.Load() }
+
+// ceilingOf returns what all sessions together may send, in bytes/s.
+func (d *distributionPoint) ceilingOf(c *config) float64 {
+	if c.Multicast.Ceiling > 0 {
+		return float64(c.Multicast.Ceiling)
+	}
+	speed := d.ifc.Speed()
+	if speed == 0 {
+		speed = unknownSpeed
+	}
+	return ceilingShare * float64(speed) / 8
 }
 
 func hostOf(listen string) string {
@@ -187,8 +196,8 @@ func (d *distributionPoint) listening() string { return d.listener.Addr().String
 
 // servers are the addresses that bundles name: the configured ones, else the interface's.
 func (d *distributionPoint) servers() []string {
-	if len(d.cfg.Addresses) > 0 {
-		return d.cfg.Addresses
+	if addresses := d.config().Addresses; len(addresses) > 0 {
+		return addresses
 	}
 	host := d.ifc.Addr(netip.AddrFrom4([4]byte{239, 195, 16, 1}))
 	if h, err := netip.ParseAddr(hostOf(d.cfg.Listen)); err == nil && !h.IsUnspecified() {
@@ -269,6 +278,25 @@ func (d *distributionPoint) accept(ctx context.Context) error {
 // alive returns once every session has answered.
 func (d *distributionPoint) alive() { d.sessions.Sessions() }
 
+// leave ends the sessions as the policy has it: after they are done, for a bounded time, or at once.
+func (d *distributionPoint) leave(signals <-chan os.Signal) {
+	limit := time.Duration(d.config().Drain)
+	if d.config().OnStop == stopHandOver {
+		limit = 0
+	}
+	if limit == 0 {
+		tell(d.log, daemon.SdNotifyStopping+"\nSTATUS=handing clients over")
+		d.log.Info("stopping; clients go on with what they have, here or elsewhere")
+		return
+	}
+	tell(d.log, fmt.Sprintf("%s\nSTATUS=waiting for running sessions, %v at most\nEXTEND_TIMEOUT_USEC=%d", daemon.SdNotifyStopping, limit, (limit+stopSlack).Microseconds()))
+	d.log.Info("stopping", zap.Duration("drain", limit))
+	d.drain(limit, signals)
+}
+
+// stopSlack is what closing may take beyond the drain.
+const stopSlack = 15 * time.Second
+
 // drain lets running sessions end, for a bounded time; a second signal cuts it short.
 func (d *distributionPoint) drain(limit time.Duration, signals <-chan os.Signal) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -331,6 +359,7 @@ func (d *distributionPoint) sources() metrics.Sources {
 			}
 			return packages, dropped
 		},
+		Reload: d.lastReload,
 		Queue: func() map[string]int {
 			out := map[string]int{}
 			for _, limit := range session.QueueLimits() {

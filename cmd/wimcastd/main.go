@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"reflect"
 	"syscall"
 	"time"
 
@@ -103,15 +102,13 @@ func serve(cfg config, path string, log *zap.Logger, level zap.AtomicLevel) erro
 		case <-watchdog:
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				tell(log, daemon.SdNotifyReloading)
-				reload(path, cfg, level, log)
+				tell(log, reloading())
+				d.reload(path, level)
 				d.upkeep.round()
 				tell(log, daemon.SdNotifyReady)
 				continue
 			}
-			tell(log, daemon.SdNotifyStopping+"\nSTATUS=waiting for running sessions")
-			log.Info("stopping", zap.Duration("drain", time.Duration(cfg.Drain)))
-			d.drain(time.Duration(cfg.Drain), signals)
+			d.leave(signals)
 			cancel(errors.New("stopped by signal"))
 			d.close()
 			return nil
@@ -141,20 +138,4 @@ func watch(d *distributionPoint, log *zap.Logger) <-chan time.Time {
 		}
 	}()
 	return ticks
-}
-
-// reload takes over what can change while running, and says what can't.
-func reload(path string, old config, level zap.AtomicLevel, log *zap.Logger) {
-	cfg, err := loadConfig(path)
-	if err != nil {
-		log.Error("reload: the configuration is bad; nothing changed", zap.Error(err))
-		return
-	}
-	_ = level.UnmarshalText([]byte(cfg.Log.Level))
-	old.Log = cfg.Log
-	if !reflect.DeepEqual(cfg, old) {
-		log.Warn("reloaded; only log.level changes while running, the rest needs a restart")
-		return
-	}
-	log.Info("reloaded", zap.String("level", cfg.Log.Level))
 }

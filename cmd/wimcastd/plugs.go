@@ -33,9 +33,8 @@ func (d *distributionPoint) openPackage(_ context.Context, ref string, _ session
 	if err != nil {
 		return nil, refusal(err)
 	}
-	rules := d.cfg.rules(p.Name, p.Version)
 	return &session.Package{
-		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: rules, Weight: rules.Weight,
+		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: d.config().rules(p.Name, p.Version),
 	}, nil
 }
 

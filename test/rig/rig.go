@@ -79,19 +79,24 @@ type Config struct {
 // StartDaemon starts a daemon with its state in dir and waits until it is ready.
 func StartDaemon(ctx context.Context, place Place, programs Programs, dir string, c Config) (*Daemon, error) {
 	d := &Daemon{Place: place, Dir: dir, programs: programs, config: filepath.Join(dir, "wimcastd.toml")}
+	if err := d.Configure(c); err != nil {
+		return nil, fmt.Errorf("start daemon: %w", err)
+	}
+	return d, d.Start(ctx)
+}
+
+// Configure writes the daemon's configuration; it counts from the next start or SIGHUP on.
+func (d *Daemon) Configure(c Config) error {
 	listen := "0.0.0.0:7600"
-	if _, shared := place.(Loopback); shared {
+	if _, shared := d.Place.(Loopback); shared {
 		listen = "127.0.0.1:0" // several may run side by side
 	}
 	if c.Metrics == "" {
 		c.Metrics = `listen = "127.0.0.1:0"`
 	}
 	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\n%s\n",
-		dir, listen, c.Top, place.Interface(), c.Multicast, c.Admin, c.Metrics)
-	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
-		return nil, fmt.Errorf("start daemon: %w", err)
-	}
-	return d, d.Start(ctx)
+		d.Dir, listen, c.Top, d.Place.Interface(), c.Multicast, c.Admin, c.Metrics)
+	return os.WriteFile(d.config, []byte(text), 0o600)
 }
 
 // Start starts the daemon again on the same state.
