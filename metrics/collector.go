@@ -44,6 +44,8 @@ var help = []struct {
 	{"group_rejoins_total", "Times that clients left a silent group and joined again.", []string{"package"}},
 	{"handshakes_total", "Handshakes by channel (control, https, admin) and result.", []string{"channel", "result"}},
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
+	{"interface_up", "1 while an interface that groups go out on is up and has a carrier.", []string{"interface"}},
+	{"interface_sent_bytes_total", "UDP payload sent to groups, by interface.", []string{"interface"}},
 	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
 	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},
 	{"config_last_reload_successful", "1 when the latest reload of the configuration was good, 0 when it changed nothing.", nil},
@@ -157,8 +159,19 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put("history_oldest_timestamp_seconds", float64(h.Oldest.UnixMilli())/1000)
 		}
 	}
-	if c.sources.SendErrors != nil {
-		for where, n := range c.sources.SendErrors() {
+	if c.sources.Interfaces != nil {
+		up, sent, failed := c.sources.Interfaces()
+		for name, is := range up {
+			value := 0.0
+			if is {
+				value = 1
+			}
+			put("interface_up", value, name)
+		}
+		for name, n := range sent {
+			put("interface_sent_bytes_total", float64(n), name)
+		}
+		for where, n := range failed {
 			put("send_errors_total", float64(n), where[0], where[1])
 		}
 	}

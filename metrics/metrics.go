@@ -39,8 +39,8 @@ type Sources struct {
 	Queue func() map[string]int
 	// History returns the numbers of the record.
 	History func() HistoryNumbers
-	// SendErrors counts failed sends by interface and reason.
-	SendErrors func() map[[2]string]uint64
+	// Interfaces returns those that groups go out on: whether they are up, bytes sent, and failed sends by interface and reason.
+	Interfaces func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64)
 }
 
 // HistoryNumbers are what the record says of itself.

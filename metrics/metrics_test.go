@@ -120,7 +120,7 @@ func full(t *testing.T) Sources {
 		History: func() HistoryNumbers {
 			return HistoryNumbers{Records: map[string]int64{"session": 3, "client": 2, "action": 1}, Oldest: time.Unix(1_700_000_000, 0), Dropped: 4, Failed: 5}
 		},
-		SendErrors: func() map[[2]string]uint64 {
+		Interfaces: func() (map[string]bool, map[string]uint64, map[[2]string]uint64) {
 			out := map[[2]string]uint64{}
 			for _, reason := range []multicast.SendReason{
 				multicast.SendNoBuffer, multicast.SendLost, multicast.SendBlocked, multicast.SendTooLarge, multicast.SendOffload,
@@ -128,7 +128,7 @@ func full(t *testing.T) Sources {
 			} {
 				out[[2]string{"eth0", string(reason)}] = 1
 			}
-			return out
+			return map[string]bool{"eth0": true}, map[string]uint64{"eth0": 1}, out
 		},
 	}
 }

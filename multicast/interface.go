@@ -102,6 +102,9 @@ func choose(all []*Interface, which string, group netip.Addr) (*Interface, error
 	return found, nil
 }
 
+// Running reports whether the interface had a carrier.
+func (i *Interface) Running() bool { return i.running }
+
 func (i *Interface) automatic(group netip.Addr) bool {
 	return i.up && i.capable && !i.Loopback && i.Addr(group).IsValid()
 }

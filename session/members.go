@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/ed25519"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -50,7 +51,8 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 			zap.Uint32("blocks_held", join.HeldBlocks))
 	}
 	s.idle = time.Time{}
-	notice, overflow := s.unreachable(l, join), s.lane == unicastLane
+	notice, source := s.way(l, join)
+	overflow := s.lane == unicastLane
 	if overflow {
 		notice = s.overflowed(m)
 	}
@@ -58,23 +60,27 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	l.send(&wire.Welcome{
 		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: notice != "" && !overflow, Overflow: overflow,
 		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
-		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: s.group.Source,
+		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: source,
 		PublicKey: [32]byte(s.signer.Public().(ed25519.PublicKey)), Resume: m.resume, HTTPSPort: s.server.cfg.HTTPSPort, Token: m.token,
 		Package: s.pkg.Name, Notice: notice,
 	})
 }
 
-// unreachable says why the group's packets don't get to a client that joins; "" where they should.
-func (s *sender) unreachable(l *link, join *wire.Join) string {
-	if s.group.Reaches != nil && !s.group.Reaches(l.peer.Addr.Addr()) {
+// way says why the group's packets don't get to a client that joins, "" where they should; and what address they come from there.
+func (s *sender) way(l *link, join *wire.Join) (notice string, source netip.Addr) {
+	reaches := true
+	if s.group.Way != nil {
+		source, reaches = s.group.Way(l.peer.Addr.Addr())
+	}
+	if !reaches {
 		return fmt.Sprintf("%v is not on the network of group %v, which TTL 1 doesn't leave; use a distribution point on your network, or raise ttl and route multicast",
-			l.peer.Addr.Addr(), s.group.Addr)
+			l.peer.Addr.Addr(), s.group.Addr), source
 	}
 	if need := s.geo.packet(); join.MaxPayload > 0 && int(join.MaxPayload) < need {
 		return fmt.Sprintf("the session's packets carry %d bytes, this machine's network takes %d; on the server: lower multicast.mtu",
-			need, join.MaxPayload)
+			need, join.MaxPayload), source
 	}
-	return ""
+	return "", source
 }
 
 func clientName(peer Peer, machine wire.Machine) string {

@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"wimcast/multicast/wire"
@@ -16,7 +15,7 @@ func (nowhere) Close() error           { return nil }
 
 // noGroup is where a session sends that has no group.
 func noGroup() *Group {
-	return &Group{Caster: nowhere{}, Reaches: func(netip.Addr) bool { return false }}
+	return &Group{Caster: nowhere{}}
 }
 
 // overflowed sends a client beyond a limit to unicast, and returns what it is told.

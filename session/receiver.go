@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
@@ -62,9 +63,11 @@ var (
 
 // ReceiverConfig plugs the outer world into a Receiver.
 type ReceiverConfig struct {
-	Package    string // name, name@version or digest
-	Machine    wire.Machine
-	MaxPayload int // largest UDP payload that reaches this machine, in bytes (0: 1,472)
+	Package string // name, name@version or digest
+	Machine wire.Machine
+	// MaxPayload returns the largest UDP payload that reaches this machine, in bytes. It is asked once there is a control
+	// channel. nil: 1,472.
+	MaxPayload func() int
 	// Dial opens a control channel. An error with Final() true isn't tried again.
 	Dial func(ctx context.Context) (Control, error)
 	// Elsewhere is called when the server says that it stops: Dial had better begin with another one. May be nil.
@@ -198,8 +201,8 @@ func NewReceiver(cfg ReceiverConfig) *Receiver {
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
-	if cfg.MaxPayload == 0 {
-		cfg.MaxPayload = 1472
+	if cfg.MaxPayload == nil {
+		cfg.MaxPayload = func() int { return 1472 }
 	}
 	if cfg.Patience == 0 {
 		cfg.Patience = 10 * time.Minute
@@ -309,7 +312,7 @@ var errMoved = errors.New("moved to another session of the package")
 func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Time, seenOnce *bool) (*wire.Welcome, error) {
 	r.request++
 	join := &wire.Join{
-		Request: r.request, Nonce: r.nonce, Resume: r.resume, MaxPayload: uint16(r.cfg.MaxPayload), NoUnicast: r.cfg.Fetch == nil, Begun: r.begun,
+		Request: r.request, Nonce: r.nonce, Resume: r.resume, MaxPayload: uint16(min(r.cfg.MaxPayload(), math.MaxUint16)), NoUnicast: r.cfg.Fetch == nil, Begun: r.begun,
 		Machine: r.cfg.Machine, Package: r.cfg.Package,
 	}
 	if r.image != nil {

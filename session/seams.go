@@ -60,11 +60,10 @@ type Package struct {
 // Group is where a session sends.
 type Group struct {
 	Addr   netip.AddrPort
-	Source netip.Addr // of its packets; the zero Addr where it isn't known
 	Caster Caster
-	// Reaches says whether the group's packets get to a client at the address
-	// (nil: always).
-	Reaches func(netip.Addr) bool
+	// Way says which source address the group's packets have for a client at an address (the zero Addr where that
+	// isn't known), and whether they get there at all. nil: always, from somewhere.
+	Way func(client netip.Addr) (source netip.Addr, reaches bool)
 }
 
 // Observer hears of what should be kept or counted one by one. Its methods are

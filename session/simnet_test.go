@@ -611,7 +611,9 @@ func (c *roomClient) start() *roomClient {
 	if c.noUnicast {
 		cfg.Fetch = nil
 	}
-	cfg.MaxPayload = c.maxPayload
+	if c.maxPayload > 0 {
+		cfg.MaxPayload = func() int { return c.maxPayload }
+	}
 	cfg.Machine.Host, cfg.Machine.UUID[15] = c.name, c.machine
 	c.receiver = NewReceiver(cfg)
 	seed := c.link.random.Uint64()

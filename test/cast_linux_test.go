@@ -177,6 +177,12 @@ func (s *stage) get(i int, args ...string) *rig.Get {
 	if s.room != nil {
 		place = s.room.Client(i)
 	}
+	return s.getAt(place, args...)
+}
+
+// getAt starts a client somewhere.
+func (s *stage) getAt(place rig.Place, args ...string) *rig.Get {
+	s.t.Helper()
 	base := []string{"w11", "--bundle", s.daemon.Bundle(), "--output", s.file(place.Name())}
 	g, err := rig.StartGet(s.ctx, place, s.programs, append(base, args...)...)
 	if err != nil {

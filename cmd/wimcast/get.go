@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,9 +106,9 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	}
 	defer func() { _ = target.Close() }()
 
-	reach := &reacher{servers: servers, credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
+	reach := &reacher{servers: nearestFirst(servers), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
 	cfg := session.ReceiverConfig{
-		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, Hear: reach.hear, Target: target,
+		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
 	}
 	if !g.NoUnicast {
@@ -187,6 +188,24 @@ func (r *reacher) dial(ctx context.Context) (session.Control, error) {
 	return nil, errors.Join(errs...)
 }
 
+// nearestFirst puts servers on this machine's own networks before others.
+func nearestFirst(servers []string) []string {
+	interfaces, err := multicast.Interfaces()
+	if err != nil {
+		return servers
+	}
+	far := func(name string) int {
+		addr, err := netip.ParseAddrPort(name)
+		if err == nil && slices.ContainsFunc(interfaces, func(i *multicast.Interface) bool { return i.Reaches(addr.Addr()) }) {
+			return 0
+		}
+		return 1
+	}
+	out := slices.Clone(servers)
+	slices.SortStableFunc(out, func(a, b string) int { return far(a) - far(b) })
+	return out
+}
+
 // elsewhere has the next dial begin with another of the bundle's servers.
 func (r *reacher) elsewhere() {
 	r.mu.Lock()
@@ -219,14 +238,34 @@ func (r *reacher) dialOne(ctx context.Context, name string) (session.Control, er
 	return conn, nil
 }
 
-func (r *reacher) hear(group netip.AddrPort, source netip.Addr) (session.Hearer, error) {
+// interfaceFor finds the interface to hear a group on: the one named, else the one that leads to the server.
+func (r *reacher) interfaceFor(group netip.Addr) (*multicast.Interface, error) {
 	r.mu.Lock()
 	which := r.which
 	if which == "" && r.local.IsValid() && !r.local.IsUnspecified() {
 		which = r.local.String()
 	}
 	r.mu.Unlock()
-	ifc, err := multicast.FindInterface(which, group.Addr())
+	return multicast.FindInterface(which, group)
+}
+
+// Sizes of packets, in bytes.
+const (
+	ipUDP      = 20 + 8 // headers of IPv4 and UDP
+	defaultMTU = 1500   // Ethernet's
+)
+
+// maxPayload is what a packet may carry on the interface: its MTU less the headers.
+func (r *reacher) maxPayload() int {
+	ifc, err := r.interfaceFor(netip.AddrFrom4([4]byte{239, 195, 16, 1}))
+	if err != nil {
+		return defaultMTU - ipUDP // joining the group will say why
+	}
+	return ifc.MTU - ipUDP
+}
+
+func (r *reacher) hear(group netip.AddrPort, source netip.Addr) (session.Hearer, error) {
+	ifc, err := r.interfaceFor(group.Addr())
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (d *distributionPoint) serveAdmin(ctx context.Context, ended chan<- error) 
 
 func (d *distributionPoint) status() api.Status {
 	return api.Status{
-		Version: version, Started: d.started, Listen: d.listening(), Admin: d.adminListening(), Interface: d.ifc.Name, Ceiling: d.ceilingOf(d.config()), Free: d.free(),
+		Version: version, Started: d.started, Listen: d.listening(), Admin: d.adminListening(), Interface: d.networks.names(), Ceiling: d.ceilingOf(d.config()), Free: d.free(),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,12 +64,13 @@ type config struct {
 }
 
 type multicastConfig struct {
-	Interface string `toml:"interface"` // name or address; empty: the first that can
-	Groups    string `toml:"groups"`    // prefix of IPv4 multicast addresses
-	Ports     string `toml:"ports"`     // first-last, UDP
-	TTL       int    `toml:"ttl"`
-	Ceiling   rate   `toml:"ceiling"` // of all sessions together; 0: 90 % of the interface's speed
-	MTU       int    `toml:"mtu"`     // of the path to the clients, bytes
+	Interface  string   `toml:"interface"`  // name or address; empty: the first that can
+	Interfaces []string `toml:"interfaces"` // several of them
+	Groups     string   `toml:"groups"`     // prefixes of IPv4 multicast addresses
+	Ports      string   `toml:"ports"`      // first-last, UDP
+	TTL        int      `toml:"ttl"`
+	Ceiling    rate     `toml:"ceiling"` // of all sessions together; 0: 90 % of the slowest interface's speed
+	MTU        int      `toml:"mtu"`     // of the path to the clients, bytes
 }
 
 type unicastConfig struct {
@@ -261,8 +263,14 @@ func (c *config) check() error {
 			bad("addresses", "%v", err)
 		}
 	}
-	if _, err := c.Multicast.prefix(); err != nil {
+	if _, err := parseGroups(c.Multicast.Groups); err != nil {
 		bad("multicast.groups", "%v", err)
+	}
+	switch named := c.Multicast.Interfaces; {
+	case len(named) > 0 && c.Multicast.Interface != "":
+		bad("multicast.interface", "%q and interfaces = %q: keep one", c.Multicast.Interface, named)
+	case slices.Contains(named, ""):
+		bad("multicast.interfaces", "has an empty name")
 	}
 	if _, _, err := c.Multicast.ports(); err != nil {
 		bad("multicast.ports", "%v", err)
@@ -329,18 +337,12 @@ func (c *config) listenAddr() (netip.AddrPort, error) {
 	return addr, nil
 }
 
-// prefix returns the pool of groups. Groups whose MAC address equals that of one in
-// 224.0.0.0/24 are flooded by every switch and refused.
-func (m *multicastConfig) prefix() (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(m.Groups)
-	if err != nil || !p.Addr().Is4() || !p.Addr().IsMulticast() {
-		return p, fmt.Errorf("%q is not a prefix of IPv4 multicast addresses such as \"239.195.16.0/22\"", m.Groups)
+// interfaces returns the names or addresses of the interfaces that groups go out on; one empty name for the first that can.
+func (m *multicastConfig) interfaces() []string {
+	if len(m.Interfaces) > 0 {
+		return m.Interfaces
 	}
-	p = p.Masked()
-	if a := p.Addr().As4(); a[1]&0x7f == 0 && a[2] == 0 {
-		return p, fmt.Errorf("%s shares MAC addresses with 224.0.0.x, which every switch floods; choose another, such as 239.195.16.0/22", m.Groups)
-	}
-	return p, nil
+	return []string{m.Interface}
 }
 
 func (m *multicastConfig) ports() (first, last uint16, err error) {

@@ -133,6 +133,9 @@ func TestExample(t *testing.T) {
 		if len(got.Addresses) == 0 {
 			got.Addresses = nil // [] and nothing mean the same
 		}
+		if len(got.Multicast.Interfaces) == 0 {
+			got.Multicast.Interfaces = nil
+		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("with every key in force the example is\n\t%+v\nnot the defaults\n\t%+v", got, want)
 		}
@@ -215,8 +218,8 @@ func TestBadValues(t *testing.T) {
 		{"[multicast]\ngroups = \"10.0.0.0/8\"", "multicast.groups: \"10.0.0.0/8\" is not a prefix of IPv4 multicast addresses"},
 		{"[multicast]\ngroups = \"ff15::/64\"", "multicast.groups: "},
 		{"[multicast]\ngroups = \"239.195.16.0\"", "multicast.groups: "},
-		{"[multicast]\ngroups = \"239.0.0.0/24\"", "multicast.groups: 239.0.0.0/24 shares MAC addresses"},
-		{"[multicast]\ngroups = \"239.128.0.64/26\"", "multicast.groups: 239.128.0.64/26 shares MAC addresses"},
+		{"[multicast]\ngroups = \"239.0.0.0/24\"", "multicast.groups: 239.0.0.0/24: 239.0.0.0 in it has the MAC address of 224.0.0.0"},
+		{"[multicast]\ngroups = \"239.128.0.64/26\"", "multicast.groups: 239.128.0.64/26: 239.128.0.64 in it has the MAC address of 224.0.0.64"},
 		{"[multicast]\nports = \"63000\"", "multicast.ports: \"63000\" is not a range"},
 		{"[multicast]\nports = \"64000-63000\"", "multicast.ports: "},
 		{"[multicast]\nports = \"0-10\"", "multicast.ports: "},
@@ -283,7 +286,7 @@ key = "k.pem"
 	if err != nil || first != 5000 || last != 5000 {
 		t.Errorf("ports %d to %d, %v; want 5000 alone", first, last, err)
 	}
-	if p, err := c.Multicast.prefix(); err != nil || p.String() != "239.195.20.0/24" {
+	if p, err := parseGroups(c.Multicast.Groups); err != nil || len(p) != 1 || p[0].String() != "239.195.20.0/24" {
 		t.Errorf("groups %v, %v", p, err)
 	}
 	if c.Multicast.Ceiling != 112_500_000 || c.Unicast.Budget != 20_000_000 || time.Duration(c.Drain) != 90*time.Second {

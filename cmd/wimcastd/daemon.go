@@ -22,7 +22,6 @@ import (
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/metrics"
-	"wimcast/multicast"
 	"wimcast/session"
 	"wimcast/unicast"
 )
@@ -44,7 +43,6 @@ type distributionPoint struct {
 	reloadsMu sync.Mutex
 	reloads   reloads
 	log       *zap.Logger
-	ifc       *multicast.Interface
 	library   *library.Library
 	authority *keyex.Authority // nil with an organisation's PKI
 	trust     *keyex.Trust
@@ -55,7 +53,7 @@ type distributionPoint struct {
 	unicast   *unicast.Server
 	metrics   *metrics.Metrics
 	history   *history.Store // nil where none is kept
-	groups    *groupPool
+	networks  *networks
 	upkeep    *upkeep
 	started   time.Time
 
@@ -78,9 +76,12 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 			d.close()
 		}
 	}()
-	prefix, _ := cfg.Multicast.prefix()
-	if d.ifc, err = multicast.FindInterface(cfg.Multicast.Interface, prefix.Addr()); err != nil {
+	if d.networks, err = findNetworks(&cfg.Multicast, log); err != nil {
 		return d, fmt.Errorf("multicast.interface: %w", err)
+	}
+	payload, err := d.payload()
+	if err != nil {
+		return d, err
 	}
 	if err := os.MkdirAll(cfg.State, 0o750); err != nil {
 		return d, fmt.Errorf("state: %w", err)
@@ -101,7 +102,6 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if err := d.writeFirstBundle(); err != nil {
 		return d, err
 	}
-	d.groups = newGroupPool(cfg.Multicast, d.ifc)
 	grants := &tokenGrants{}
 	if d.unicast, err = unicast.NewServer(unicast.ServerConfig{
 		Contents: &unicastContents{d.library}, Grants: grants, Slots: cfg.Unicast.Slots, BytesPerSecond: int64(cfg.Unicast.Budget),
@@ -113,7 +113,7 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
 	d.sessions = session.NewServer(session.ServerConfig{
-		Open: d.openPackage, OpenGroup: d.groups.open, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: cfg.Multicast.MTU - 28, HTTPSPort: port,
+		Open: d.openPackage, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
@@ -132,11 +132,21 @@ func (d *distributionPoint) ceilingOf(c *config) float64 {
 	if c.Multicast.Ceiling > 0 {
 		return float64(c.Multicast.Ceiling)
 	}
-	speed := d.ifc.Speed()
-	if speed == 0 {
-		speed = unknownSpeed
+	return ceilingShare * float64(d.networks.speed()) / 8
+}
+
+// payload is what a group's packets carry at most, in bytes: what the way to the clients takes, and every interface.
+func (d *distributionPoint) payload() (int, error) {
+	mtu := d.cfg.Multicast.MTU
+	least, name := d.networks.mtu()
+	switch {
+	case least < leastMTU:
+		return 0, fmt.Errorf("multicast.interface: the MTU of %s is %d bytes; %d is the least that a packet needs", name, least, leastMTU)
+	case least < mtu:
+		d.log.Warn("packets are made smaller for an interface", zap.String("interface", name), zap.Int("its_mtu", least), zap.Int("multicast.mtu", mtu))
+		mtu = least
 	}
-	return ceilingShare * float64(speed) / 8
+	return mtu - ipUDP, nil
 }
 
 func hostOf(listen string) string {
@@ -199,11 +209,15 @@ func (d *distributionPoint) servers() []string {
 	if addresses := d.config().Addresses; len(addresses) > 0 {
 		return addresses
 	}
-	host := d.ifc.Addr(netip.AddrFrom4([4]byte{239, 195, 16, 1}))
+	hosts := d.networks.addrs()
 	if h, err := netip.ParseAddr(hostOf(d.cfg.Listen)); err == nil && !h.IsUnspecified() {
-		host = h
+		hosts = []netip.Addr{h}
 	}
-	return []string{netip.AddrPortFrom(host, d.listener.Addr().Port()).String()}
+	var out []string
+	for _, host := range hosts {
+		out = append(out, netip.AddrPortFrom(host, d.listener.Addr().Port()).String())
+	}
+	return out
 }
 
 // writeFirstBundle makes the join bundle of the first start.
@@ -231,6 +245,7 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	ctx, d.stop = context.WithCancel(ctx)
 	ended := make(chan error, 4) // one for each that sends
 	d.running.Go(func() { ended <- d.accept(ctx) })
+	d.running.Go(func() { d.networks.run(ctx, d.events.Raise) })
 	if d.history != nil {
 		d.running.Go(func() { d.history.Run(ctx, d.sessions.Sessions) })
 	}
@@ -406,6 +421,9 @@ func (d *distributionPoint) sources() metrics.Sources {
 			server, ca := d.trust.Expiry()
 			return map[[2]string]time.Time{{"server", d.trust.ServerName()}: server, {"ca", "ca"}: ca}
 		},
-		SendErrors: d.groups.errors,
+		Interfaces: func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64) {
+			failed, sent = d.networks.counters()
+			return d.networks.states(), sent, failed
+		},
 	}
 }

@@ -25,7 +25,7 @@ func live() []string {
 // fixed are the keys that need a restart.
 func fixed() []string {
 	return []string{
-		"state", "listen", "name", "multicast.interface", "multicast.groups", "multicast.ports", "multicast.ttl", "multicast.mtu",
+		"state", "listen", "name", "multicast.interface", "multicast.interfaces", "multicast.groups", "multicast.ports", "multicast.ttl", "multicast.mtu",
 		"admin", "metrics", "history.record", "pki",
 	}
 }
@@ -49,6 +49,7 @@ func changed(from, to *config) []string {
 				walk(key+".", x, y)
 			case x.Kind() == reflect.Map:
 				out = append(out, changedTables(key, x, y)...)
+			case x.Kind() == reflect.Slice && x.Len()+y.Len() == 0: // [] and nothing mean the same
 			case !reflect.DeepEqual(x.Interface(), y.Interface()):
 				out = append(out, key)
 			}

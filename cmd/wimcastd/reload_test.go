@@ -84,7 +84,7 @@ certificate = "b"
 key = "c"
 crl = "d"
 `))
-	other.OnStop = stopHandOver
+	other.OnStop, other.Multicast.Interfaces = stopHandOver, []string{"eth7"}
 	differ := changed(&d.cfg, &other)
 	for _, key := range keys() {
 		if key == "package" {

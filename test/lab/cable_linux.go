@@ -66,7 +66,7 @@ func (h *Host) plugQueues(ctx context.Context, r rate) error {
 		device  string
 		counted *queueStats
 	}{
-		{h.ns, hostLink, &h.cable.sent},
+		{h.ns, h.link, &h.cable.sent},
 		{h.room.bridge, h.port, &h.cable.received},
 	} {
 		batch := ""
@@ -136,7 +136,7 @@ func (h *Host) Stats(ctx context.Context) (Stats, error) {
 }
 
 func (h *Host) stats(ctx context.Context) (Stats, error) {
-	sent, err := readQueue(ctx, h.ns, hostLink)
+	sent, err := readQueue(ctx, h.ns, h.link)
 	if err != nil {
 		return Stats{}, err
 	}

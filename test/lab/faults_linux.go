@@ -159,7 +159,7 @@ func (h *Host) cutAtHost() bool {
 func (h *Host) setOffloads(ctx context.Context) error {
 	cutAtPort := h.room.config.Frames == NICLike || h.faults.loss.any()
 	join := onOff(h.room.config.Frames == NICLike)
-	if _, err := h.ns.run(ctx, "", "ethtool", "-K", hostLink, "tx-udp-segmentation", onOff(!h.cutAtHost()),
+	if _, err := h.ns.run(ctx, "", "ethtool", "-K", h.link, "tx-udp-segmentation", onOff(!h.cutAtHost()),
 		"tso", onOff(!h.cutAtHost()), "gro", join); err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (h *Host) setRules(ctx context.Context) error {
 	if h.room.config.Frames == NICLike {
 		return nil
 	}
-	_, err := h.ns.run(ctx, h.counters(counterLost)+sets+chain("down_"+h.port, "ingress", hostLink, host), "nft", "-f", "-")
+	_, err := h.ns.run(ctx, h.counters(counterLost)+sets+chain("down_"+h.port, "ingress", h.link, host), "nft", "-f", "-")
 	return err
 }
 

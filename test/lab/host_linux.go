@@ -25,6 +25,7 @@ type Host struct {
 	name string // server, pc01, pc02 …
 	addr netip.Addr
 	ns   *namespace
+	link string // its interface
 	port string // its port's interface in the switch's namespace
 
 	faults faults // guarded by room.control
@@ -32,22 +33,31 @@ type Host struct {
 }
 
 func newHost(r *Room, i int) (*Host, error) {
-	n, err := newNamespace()
-	if err != nil {
+	h := &Host{room: r, port: fmt.Sprintf("port%02d", i), link: hostLink, name: "server", addr: r.address(1)}
+	if i == 0 && r.config.Beside != nil {
+		h.ns, h.link = r.config.Beside.Server().ns, fmt.Sprintf("eth%d", r.number)
+		return h, nil
+	}
+	var err error
+	if h.ns, err = newNamespace(); err != nil {
 		return nil, err
 	}
-	h := &Host{room: r, ns: n, port: fmt.Sprintf("port%02d", i), name: "server", addr: netip.AddrFrom4([4]byte{10, 77, 0, 1})}
 	if i > 0 {
 		h.name = fmt.Sprintf("pc%02d", i)
-		h.addr = netip.AddrFrom4([4]byte{10, 77, 0, byte(10 + i)})
+		if r.number > 0 {
+			h.name = fmt.Sprintf("pc%d%02d", r.number, i)
+		}
+		h.addr = r.address(byte(10 + i))
 	}
 	return h, nil
 }
 
 // build configures the host's end of the cable.
 func (h *Host) build(ctx context.Context) error {
-	batch := fmt.Sprintf("link set lo up\nlink set %[1]s up\naddr add %[2]s/24 brd + dev %[1]s\nroute add default via %[3]s\n",
-		hostLink, h.addr, gateway)
+	batch := fmt.Sprintf("link set lo up\nlink set %[1]s up\naddr add %[2]s/24 brd + dev %[1]s\n", h.link, h.addr)
+	if h.link == hostLink {
+		batch += fmt.Sprintf("route add default via %s\n", h.room.gateway())
+	}
 	if _, err := h.ns.run(ctx, batch, "ip", "-batch", "-"); err != nil {
 		return err
 	}
@@ -64,7 +74,7 @@ func (h *Host) Name() string { return h.name }
 func (h *Host) Addr() netip.Addr { return h.addr }
 
 // Interface returns the name of the host's network interface.
-func (h *Host) Interface() string { return hostLink }
+func (h *Host) Interface() string { return h.link }
 
 // Namespace returns a path that names the host's namespace as long as the room
 // stands, for nsenter --net and systemd-nspawn --network-namespace-path.

@@ -38,15 +38,21 @@ const (
 	buildTime = time.Minute
 )
 
+// address is one of the room's own network.
+func (r *Room) address(host byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, r.number, host}) }
+
 // gateway is the switch's own address: the querier's and the default route of
 // every host. It forwards nothing.
-var gateway = netip.AddrFrom4([4]byte{10, 77, 0, 254})
+func (r *Room) gateway() netip.Addr { return r.address(254) }
 
 // Config describes a room.
 type Config struct {
 	Clients int    // how many clients, 1 to MaxClients
 	Frames  Frames // default NICLike
 	MTU     int    // of every cable, bytes of IP; 0 means 1500
+	// Beside is a room whose server this one shares, on another interface: its clients are on a network and a switch of their own,
+	// 10.77.1.0/24, and are named pc101, pc102 …. It must be closed before that one. nil: a server of its own.
+	Beside *Room
 }
 
 func (c Config) check() error {
@@ -65,6 +71,7 @@ func (c Config) check() error {
 // its hosts, may be called from several goroutines.
 type Room struct {
 	config  Config
+	number  byte // 0; 1 beside another room
 	owner   string
 	bridge  *namespace
 	hosts   []*Host // the server first
@@ -94,6 +101,9 @@ func New(ctx context.Context, config Config) (*Room, error) {
 		return nil, fmt.Errorf("build room: %w", err)
 	}
 	r := &Room{config: config, owner: marker}
+	if config.Beside != nil {
+		r.number = config.Beside.number + 1
+	}
 	r.close = sync.OnceValue(r.tearDown)
 	ctx, cancel := context.WithTimeout(ctx, buildTime)
 	defer cancel()
@@ -136,7 +146,9 @@ func (r *Room) namespaces() []*namespace {
 		all = append(all, r.bridge)
 	}
 	for _, h := range r.hosts {
-		all = append(all, h.ns)
+		if h.link == hostLink { // else it is another room's
+			all = append(all, h.ns)
+		}
 	}
 	return all
 }
@@ -181,9 +193,9 @@ func (r *Room) buildSwitch(ctx context.Context) error {
 	line("link set lo up")
 	line("link add %s mtu %d type bridge mcast_snooping 1 mcast_igmp_version 3 mcast_query_use_ifaddr 1"+
 		" mcast_query_response_interval 10", bridgeLink, r.config.MTU)
-	line("addr add %s/24 dev %s", gateway, bridgeLink)
+	line("addr add %s/24 dev %s", r.gateway(), bridgeLink)
 	for _, h := range r.hosts {
-		line("link add %s mtu %d type veth peer name %s mtu %d netns %s", h.port, r.config.MTU, hostLink, r.config.MTU, h.ns.path())
+		line("link add %s mtu %d type veth peer name %s mtu %d netns %s", h.port, r.config.MTU, h.link, r.config.MTU, h.ns.path())
 		line("link set %s master %s up", h.port, bridgeLink)
 	}
 	line("link set %s up", bridgeLink)

@@ -80,7 +80,7 @@ func (r *Room) waitProbes(ctx context.Context) error {
 	}
 	var entered, left uint64
 	err := poll(ctx, func() (bool, error) {
-		if err := r.Server().sendProbe(); err != nil {
+		if err := r.Client(0).sendProbe(); err != nil {
 			return false, err
 		}
 		nowEntered, nowLeft, err := r.readProbes(ctx)
@@ -275,7 +275,7 @@ func (h *Host) query() error {
 	frame := append(net.HardwareAddr{0x01, 0, 0x5e, 0, 0, 1}, 0x02, 0, 0, 0, 0, 0xfe, 0x08, 0x00)
 	ip := []byte{
 		0x46, 0xc0, 0, 36, 0, 0, 0, 0, 1, unix.IPPROTO_IGMP, 0, 0, // 24-byte header, TTL 1
-		10, 77, 0, 254, 224, 0, 0, 1,
+		10, 77, h.room.number, 254, 224, 0, 0, 1,
 		0x94, 4, 0, 0, // router alert
 	}
 	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
