@@ -121,6 +121,46 @@ func TestSessionsSlowClient(t *testing.T) {
 	t.Logf("the slow one took %.1f s for %.1f MB", r.Seconds, float64(s.size)/1e6)
 }
 
+// TestSessionsSlowPolicies: what else may become of a slow client: it is waited for, sent to unicast, or dropped.
+func TestSessionsSlowPolicies(t *testing.T) {
+	for _, policy := range []string{"wait", "unicast", "drop"} {
+		t.Run(policy, func(t *testing.T) {
+			s := inRoom(t, 3, rig.Config{
+				Multicast: `ceiling = "6 MB/s"`, Top: fmt.Sprintf("[session]\nslow = %q\nfloor = \"4 MB/s\"\ngrace = \"1s\"", policy),
+			})
+			if err := s.room.Clients()[2].SetRate(s.ctx, 20_000_000, 20*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			gets := []*rig.Get{s.get(0), s.get(1), s.get(2)}
+			for _, g := range gets[:2] {
+				if r, _ := s.proven(g); policy != "wait" && r.Seconds > 0.85*float64(s.size)/2.5e6 {
+					t.Errorf("%s took %.1f s, as if it waited", g.Place.Name(), r.Seconds)
+				}
+			}
+			switch slow := gets[2]; policy {
+			case "wait":
+				if _, totals := s.proven(slow); totals.Unicast > 0 {
+					t.Errorf("%+v", totals)
+				}
+				if list := s.rooms(); len(list) != 1 || state(list, 0, "pc03") != "proven" {
+					t.Errorf("%+v", list)
+				}
+			case "unicast":
+				if _, totals := s.proven(slow); totals.Unicast == 0 || totals.UnicastReason == "" {
+					t.Errorf("%+v", totals)
+				}
+			case "drop":
+				if r, _ := s.ended(slow, 4); !strings.Contains(r.Error, "too slow") {
+					t.Errorf("%+v", r)
+				}
+				if got := state(s.rooms(), 0, "pc03"); got != "dropped" {
+					t.Errorf("it is %q", got)
+				}
+			}
+		})
+	}
+}
+
 // TestSessionsOperator: an operator changes a running session, sends a client to unicast, evicts one, stops the session;
 // is refused what can't be; and everything is in the log with who did it.
 func TestSessionsOperator(t *testing.T) {
