@@ -105,7 +105,7 @@ unit: build
 tests: build
 	$(call heading,tests with the race detector)
 	@go build -o .cache/report ./test/setup/report
-	@go test -json -race -shuffle=on $$(go list ./... | grep -v '^wimcast/test$$') | .cache/report
+	@go test -json -race -shuffle=on -timeout 30m $$(go list ./... | grep -v '^wimcast/test$$') | .cache/report
 	$(call heading,whole-system tests)
 	@go test -json -shuffle=on -timeout 30m ./test | .cache/report
 
