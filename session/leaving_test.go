@@ -29,11 +29,10 @@ func TestDrain(t *testing.T) {
 		r := leavingRoom(t, Rules{})
 		defer r.stop()
 		began := time.Now()
-		var late *roomClient
+		late := r.client("late")
+		r.clients = r.clients[:3]
 		go func() {
 			time.Sleep(500 * time.Millisecond)
-			late = r.client("late")
-			r.clients = r.clients[:3]
 			late.start()
 		}()
 		if err := r.server.Drain(context.Background()); err != nil {
@@ -51,11 +50,11 @@ func TestDrain(t *testing.T) {
 		if late.event(EventJoined) || !late.event(EventGone) {
 			t.Errorf("late: %v", late.events)
 		}
+		r.start() // the next daemon
+		<-late.done
 		if late.elsewhere == 0 {
 			t.Error("the late one isn't told to go elsewhere")
 		}
-		r.start() // the next daemon
-		<-late.done
 		if late.err != nil {
 			t.Error(late.err)
 		}

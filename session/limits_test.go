@@ -107,9 +107,11 @@ func TestLimitSessions(t *testing.T) {
 					r.pool, r.server.cfg.Limits.MaxSessions = 0, 2
 					want = limitCasts
 				}
-				for i := range 4 {
-					name := fmt.Sprintf("p%d", i)
+				names := []string{"p0", "p1", "p2", "p3"}
+				for _, name := range names {
 					r.other(name)
+				}
+				for _, name := range names {
 					for j := range 2 {
 						c := r.client(fmt.Sprintf("%s-%d", name, j))
 						c.pkg = name
@@ -314,9 +316,12 @@ func TestTenSessions(t *testing.T) {
 		r := newRoom(t, 63, 20*crypto.BlockSize)
 		r.ceiling, r.server.cfg.Ceiling = 20e6, 20e6
 		defer r.stop()
+		var names []string
 		for i := range 10 {
-			name := fmt.Sprintf("p%d", i)
-			r.other(name)
+			names = append(names, fmt.Sprintf("p%d", i))
+			r.other(names[i])
+		}
+		for _, name := range names {
 			for j := range 3 {
 				c := r.client(fmt.Sprintf("%s-%d", name, j))
 				c.pkg = name

@@ -439,6 +439,7 @@ type roomClient struct {
 	link     *simLink
 	target   *simTarget
 	receiver *Receiver
+	mu       sync.Mutex // guards events, offers and elsewhere, while the client runs
 	events   []Event
 	result   Result
 	err      error
@@ -601,12 +602,22 @@ func (c *roomClient) start() *roomClient {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	cfg := ReceiverConfig{
-		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Elsewhere: func() { c.elsewhere++ }, Hear: c.hear, Target: c.target,
+		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Elsewhere: func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.elsewhere++
+		}, Hear: c.hear, Target: c.target,
 		Fetch: func(offer UnicastOffer) (Fetcher, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			c.offers = append(c.offers, offer)
 			return c.fetcher, nil
 		},
-		Notify: func(e Event) { c.events = append(c.events, e) },
+		Notify: func(e Event) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.events = append(c.events, e)
+		},
 	}
 	if c.noUnicast {
 		cfg.Fetch = nil
@@ -632,6 +643,8 @@ func (c *roomClient) stop() {
 }
 
 func (c *roomClient) event(kind EventKind) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return slices.ContainsFunc(c.events, func(e Event) bool { return e.Kind == kind })
 }
 
@@ -697,4 +710,12 @@ func (r *room) sourcePackets() uint64 {
 		n += geo.k(b)
 	}
 	return uint64(n)
+}
+
+// longUnderRace skips a test that takes minutes under the race detector, and whose code other tests go through there.
+func longUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("it takes long under the race detector; go test ./test -run TestSessionsEngine runs it without")
+	}
 }

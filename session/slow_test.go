@@ -103,6 +103,7 @@ func TestSlowDemote(t *testing.T) {
 
 // TestSlowWait: the rate follows a slow client, but not below the floor.
 func TestSlowWait(t *testing.T) {
+	longUnderRace(t)
 	for _, tc := range []struct {
 		floor       float64
 		least, most float64 // bytes/s that the others get
@@ -168,6 +169,7 @@ func TestSlowDrop(t *testing.T) {
 
 // TestSlowMovesUp: a demoted client whose cable was mended moves up again.
 func TestSlowMovesUp(t *testing.T) {
+	longUnderRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		r, slow := slowRoomAt(t, 3e6, 900, Rules{Slow: SlowDemote, Floor: 1e6, Grace: time.Second})
 		defer r.stop()
@@ -202,6 +204,7 @@ func TestSlowMovesUp(t *testing.T) {
 
 // TestNobodySlow: who is late, asleep, loses at random or has a ceiling above it isn't taken for slow.
 func TestNobodySlow(t *testing.T) {
+	longUnderRace(t)
 	for _, tc := range []struct {
 		name    string
 		rules   Rules
@@ -284,6 +287,7 @@ func TestAllSlow(t *testing.T) {
 // TestSlowHeldDown: a client that takes less than half of the others, but more than the rate at the start, is found
 // by trying the rate without it.
 func TestSlowHeldDown(t *testing.T) {
+	longUnderRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 34, 1200*crypto.BlockSize)
 		defer r.stop()
@@ -306,6 +310,7 @@ func TestSlowHeldDown(t *testing.T) {
 
 // TestSlowDiskDemoted is a client whose disk is too slow: its cause is told, and the slower session goes as the disk goes.
 func TestSlowDiskDemoted(t *testing.T) {
+	longUnderRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 35, 1000*crypto.BlockSize)
 		defer r.stop()
