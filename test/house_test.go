@@ -57,9 +57,10 @@ var house = map[string]room{
 		"it knows neither images at rest nor the control channel: cmd plugs them in",
 	},
 	"library": {
-		[]string{"library/wim", "crypto"},
+		[]string{"library/wim", "library/wimlib", "crypto"},
 		"it is images at rest and knows nothing of casting them",
 	},
+	"library/wimlib": {nil, "it runs a program and knows no library"},
 	"crypto/keyex": {
 		[]string{"crypto"},
 		"it carries messages without understanding them",
