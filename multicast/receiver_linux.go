@@ -87,11 +87,13 @@ type mmsghdr struct {
 // batchReader reads runs with recvmmsg. The standard library's and x/net's ways to
 // read allocate an address for each datagram. A reader that finds little, soon after it
 // last looked, naps before it looks again: packets that come one by one, as from a slow
-// link, then cost a wake-up for many and not for each. Where packets come together it never naps.
+// link, then cost a wake-up for many and not for each. Where packets come together, or more
+// are waiting than one read takes, it never naps.
 type batchReader struct {
 	raw     syscall.RawConn
 	call    func(fd uintptr) bool // receive, made once
 	found   int                   // bytes, by the latest read
+	full    bool                  // it took as many runs as it could: more may be waiting
 	since   time.Duration         // between the latest two reads
 	looked  time.Time             // when the latest read returned
 	limit   int                   // runs wanted by the read under way
@@ -132,7 +134,7 @@ func (b *batchReader) init(conn *net.UDPConn) (err error) {
 
 func (b *batchReader) read(runs []Run) (int, error) {
 	b.limit = min(len(runs), runBuffers)
-	if b.found < littleFound && b.since < soonAfter {
+	if b.naps() {
 		time.Sleep(napTime)
 	}
 	if err := b.raw.Read(b.call); err != nil {
@@ -142,7 +144,7 @@ func (b *batchReader) read(runs []Run) (int, error) {
 		return 0, os.NewSyscallError("recvmmsg", b.errno)
 	}
 	now := time.Now()
-	b.since, b.looked, b.found = now.Sub(b.looked), now, 0
+	b.since, b.looked, b.found, b.full = now.Sub(b.looked), now, 0, b.n == b.limit
 	n := 0
 	for i := range b.n {
 		b.found += int(b.headers[i].len)
@@ -155,6 +157,9 @@ func (b *batchReader) read(runs []Run) (int, error) {
 	}
 	return n, nil
 }
+
+// naps reports whether to nap before the next read.
+func (b *batchReader) naps() bool { return b.found < littleFound && !b.full && b.since < soonAfter }
 
 // receive is one recvmmsg; false means wait until the socket is readable.
 func (b *batchReader) receive(fd uintptr) bool {
