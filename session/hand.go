@@ -89,6 +89,8 @@ func (s *sender) steer(c Steering) error {
 		return &RuleError{fmt.Errorf("slow: unicast: %w, %s; nothing changed; choose wait, demote or drop", ErrMulticastOnly, s.pkg.Name)}
 	case ceiling > 0 && rules.Floor > ceiling:
 		return &RuleError{fmt.Errorf("floor (%.0f B/s) is above ceiling (%.0f B/s): nobody could take it; nothing changed", rules.Floor, ceiling)}
+	case c.Floor != nil && rules.Floor > s.server.ceiling():
+		return &RuleError{fmt.Errorf("floor (%.0f B/s) is above multicast.ceiling (%.0f B/s): nobody could take it; nothing changed", rules.Floor, s.server.ceiling())}
 	}
 	if ceiling != s.limit {
 		s.limit, s.shareAt = ceiling, time.Time{} // claims anew

@@ -124,35 +124,6 @@ func TestMulticastOnlyNoUnicast(t *testing.T) {
 	})
 }
 
-// TestEvictedFromLane: who was evicted gets into no session of the cast, and what is sealed afterwards opens under none of
-// the keys that it was given.
-func TestEvictedFromLane(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, slow := slowRoom(t, 300, Rules{Slow: SlowDemote, Floor: 5e6, Grace: time.Second})
-		defer r.stop()
-		for {
-			if lane, ok := r.session(1); ok && lane.of("slow").State == ClientReceiving {
-				if err := r.server.Evict(lane.ID, lane.of("slow").Number); err != nil {
-					t.Fatal(err)
-				}
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		<-slow.done
-		if !errors.Is(slow.err, ErrEvicted) {
-			t.Errorf("%v", slow.err)
-		}
-		again := r.client("slow").start()
-		<-again.done
-		if !errors.Is(again.err, ErrEvicted) {
-			t.Errorf("it comes back: %v", again.err)
-		}
-		r.clients = r.clients[:3]
-		r.wait()
-	})
-}
-
 // TestGroupSilentAlarm: more than three clients that hear nothing raise one alarm.
 func TestGroupSilentAlarm(t *testing.T) {
 	for _, tc := range []struct {

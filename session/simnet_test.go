@@ -279,6 +279,7 @@ type simControl struct {
 	link    *simLink
 	in, out *simQueue
 	dead    atomic.Bool // its process was killed: nothing goes out any more
+	tap     func(message []byte)
 }
 
 func (c *simControl) Send(message []byte) error {
@@ -290,6 +291,9 @@ func (c *simControl) Send(message []byte) error {
 	}
 	c.link.mu.Unlock()
 	if !lost && !c.dead.Load() {
+		if c.tap != nil {
+			c.tap(message)
+		}
 		c.out.put(simItem{at: at, data: bytes.Clone(message)})
 	}
 	return nil
@@ -453,7 +457,8 @@ type roomClient struct {
 	noUnicast  bool
 	maxPayload int
 	offers     []UnicastOffer
-	control    *simControl // the server's end of the latest channel; under the room's mu
+	tap        func(message []byte) // sees what the server tells it
+	control    *simControl          // the server's end of the latest channel; under the room's mu
 }
 
 func newRoom(t *testing.T, seed uint64, size int) *room {
@@ -575,7 +580,7 @@ func (c *roomClient) dial(context.Context) (Control, error) {
 		return nil, errors.New("nothing answers")
 	}
 	up, down := newSimQueue(0), newSimQueue(0)
-	server := &simControl{link: c.link, in: up, out: down}
+	server := &simControl{link: c.link, in: up, out: down, tap: c.tap}
 	r.controls = append(r.controls, server)
 	c.control = server
 	s := r.server
