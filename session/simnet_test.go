@@ -41,6 +41,8 @@ type simLink struct {
 	rate    float64 // bytes/s of the link, 0 for no limit
 	queue   time.Duration
 	busy    time.Time // until when the link is sending
+	reads   float64   // bytes/s that the machine takes out of its receive buffer, 0 for no limit
+	buffer  int       // its size, 0 for 4 MiB
 	forge   func(packet []byte) []byte
 	rejoins []time.Time
 }
@@ -116,7 +118,9 @@ func newSimQueue(limit int) *simQueue {
 func (q *simQueue) put(item simItem) {
 	q.mu.Lock()
 	if q.limit > 0 && q.bytes+len(item.data) > q.limit {
-		q.lost++
+		if q.lost++; item.segment > 0 { // packets, as a kernel counts that joins none
+			q.lost += uint64((len(item.data) - 1) / item.segment)
+		}
 		q.mu.Unlock()
 		return
 	}
@@ -248,6 +252,9 @@ func (h *simHearer) Receive(runs []multicast.Run) (int, error) {
 	item, err := h.queue.get()
 	if err != nil {
 		return 0, err
+	}
+	if reads := h.link.reads; reads > 0 {
+		time.Sleep(time.Duration(float64(len(item.data)) / reads * float64(time.Second)))
 	}
 	runs[0] = multicast.Run{Data: item.data, Segment: item.segment}
 	return 1, nil
@@ -595,7 +602,7 @@ func (c *roomClient) hear(group netip.AddrPort, _ netip.Addr) (Hearer, error) {
 	r.mu.Lock()
 	g := r.groups[group.Addr().As4()[3]-1]
 	r.mu.Unlock()
-	h := &simHearer{group: g, link: c.link, queue: newSimQueue(4 << 20)}
+	h := &simHearer{group: g, link: c.link, queue: newSimQueue(cmp.Or(c.link.buffer, 4<<20))}
 	g.mu.Lock()
 	g.hearers[h] = true
 	g.mu.Unlock()
