@@ -32,7 +32,7 @@ func (s *Server) Adjust(c Conditions) (adjusted []string) {
 			continue
 		}
 		_ = one.ask(func(one *sender) {
-			rules := c.Rules(one.pkg.Name).orDefault()
+			rules := c.Rules(one.pkg.Name).inUse(one.pkg.Unicast)
 			if rules == one.rules {
 				return
 			}
@@ -46,10 +46,21 @@ func (s *Server) Adjust(c Conditions) (adjusted []string) {
 	return adjusted
 }
 
-// orDefault returns the rules with the default where they say nothing of slow clients.
-func (r Rules) orDefault() Rules {
-	if r.Slow == "" {
+// ceiling returns what all sessions together may send, in bytes/s.
+func (s *Server) ceiling() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.Ceiling
+}
+
+// inUse returns the rules as they hold for a session: with the default where they say nothing of slow clients, and without the
+// unicast that they have for all packages where this one has none.
+func (r Rules) inUse(unicast bool) Rules {
+	if r.Slow == "" || r.Slow == SlowUnicast && !unicast {
 		r.Slow = SlowDemote
+	}
+	if r.Overflow == OverflowUnicast && !unicast {
+		r.Overflow = OverflowQueue
 	}
 	return r
 }

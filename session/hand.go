@@ -16,16 +16,16 @@ type Steering struct {
 	Grace   *time.Duration // how long a client may be slow: 1 s to 1 h
 }
 
-// leastCeiling is the least that an operator may hold a session to, in bytes/s.
-const leastCeiling = rateFloor
+// LeastCeiling is the least that a machine or an operator may hold sessions to, in bytes/s.
+const LeastCeiling = rateFloor
 
 // check refuses what can't be.
 func (c *Steering) check() error {
 	switch {
 	case c.Ceiling == nil && c.Slow == nil && c.Floor == nil && c.Grace == nil:
 		return errors.New("nothing to change: name ceiling, slow, floor or grace")
-	case c.Ceiling != nil && *c.Ceiling != 0 && (*c.Ceiling < leastCeiling || *c.Ceiling > 1e12):
-		return fmt.Errorf("ceiling: %.0f B/s isn't between %d B/s and 1 TB/s; auto for the session's share of the machine's", *c.Ceiling, leastCeiling)
+	case c.Ceiling != nil && *c.Ceiling != 0 && (*c.Ceiling < LeastCeiling || *c.Ceiling > 1e12):
+		return fmt.Errorf("ceiling: %.0f B/s isn't between %d B/s and 1 TB/s; auto for the session's share of the machine's", *c.Ceiling, LeastCeiling)
 	case c.Grace != nil && (*c.Grace < time.Second || *c.Grace > time.Hour):
 		return fmt.Errorf("grace: %v isn't between 1s and 1h", *c.Grace)
 	case c.Floor != nil && (*c.Floor < 0 || *c.Floor > 1e12):
@@ -89,6 +89,8 @@ func (s *sender) steer(c Steering) error {
 		return &RuleError{fmt.Errorf("slow: unicast: %w, %s; nothing changed; choose wait, demote or drop", ErrMulticastOnly, s.pkg.Name)}
 	case ceiling > 0 && rules.Floor > ceiling:
 		return &RuleError{fmt.Errorf("floor (%.0f B/s) is above ceiling (%.0f B/s): nobody could take it; nothing changed", rules.Floor, ceiling)}
+	case c.Floor != nil && rules.Floor > s.server.ceiling():
+		return &RuleError{fmt.Errorf("floor (%.0f B/s) is above multicast.ceiling (%.0f B/s): nobody could take it; nothing changed", rules.Floor, s.server.ceiling())}
 	}
 	if ceiling != s.limit {
 		s.limit, s.shareAt = ceiling, time.Time{} // claims anew

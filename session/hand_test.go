@@ -36,7 +36,7 @@ func TestSteer(t *testing.T) {
 			t.Errorf("%.1f MB/s under a ceiling of 4", got/1e6)
 		}
 		for _, bad := range []Steering{
-			{}, {Ceiling: new(1.0)}, {Floor: new(-1.0)}, {Slow: new(SlowPolicy("shout"))}, {Grace: new(time.Millisecond)}, {Floor: new(5e6)},
+			{}, {Ceiling: new(1.0)}, {Floor: new(-1.0)}, {Slow: new(SlowPolicy("shout"))}, {Grace: new(time.Millisecond)}, {Floor: new(5e6)}, {Floor: new(20e6), Ceiling: new(0.0)},
 		} {
 			if _, err := r.server.Steer("s1", bad); err == nil || !strings.Contains(err.Error(), "nothing changed") {
 				t.Errorf("%+v: %v", bad, err)
@@ -107,6 +107,7 @@ func TestMulticastOnlyNoUnicast(t *testing.T) {
 		r := newRoom(t, 43, 60*crypto.BlockSize)
 		defer r.stop()
 		r.unicast = false
+		r.rules = Rules{Slow: SlowUnicast, Overflow: OverflowUnicast}
 		r.server.cfg.Ceiling, r.ceiling = 4e6, 4e6
 		r.client("pc").start()
 		time.Sleep(time.Second)
@@ -117,39 +118,17 @@ func TestMulticastOnlyNoUnicast(t *testing.T) {
 		if _, err := r.server.Steer("s1", Steering{Slow: new(SlowUnicast)}); !errors.Is(err, ErrMulticastOnly) {
 			t.Errorf("policy: %v", err)
 		}
+		// What holds for all packages doesn't hold for this one, now or after a reload, and is in nobody's way.
+		for range 2 {
+			if info, err := r.server.Steer("s1", Steering{Ceiling: new(0.0)}); err != nil || info.Slow != SlowDemote {
+				t.Errorf("slow clients: %s, %v", info.Slow, err)
+			}
+			r.server.Adjust(Conditions{Ceiling: 4e6, Rules: func(string) Rules { return Rules{Slow: SlowUnicast, Overflow: OverflowUnicast, Floor: 1} }})
+		}
 		r.wait()
 		if got := r.clients[0].result.Totals; got.Unicast != 0 || len(r.clients[0].offers) != 0 {
 			t.Errorf("%+v", got)
 		}
-	})
-}
-
-// TestEvictedFromLane: who was evicted gets into no session of the cast, and what is sealed afterwards opens under none of
-// the keys that it was given.
-func TestEvictedFromLane(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, slow := slowRoom(t, 300, Rules{Slow: SlowDemote, Floor: 5e6, Grace: time.Second})
-		defer r.stop()
-		for {
-			if lane, ok := r.session(1); ok && lane.of("slow").State == ClientReceiving {
-				if err := r.server.Evict(lane.ID, lane.of("slow").Number); err != nil {
-					t.Fatal(err)
-				}
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		<-slow.done
-		if !errors.Is(slow.err, ErrEvicted) {
-			t.Errorf("%v", slow.err)
-		}
-		again := r.client("slow").start()
-		<-again.done
-		if !errors.Is(again.err, ErrEvicted) {
-			t.Errorf("it comes back: %v", again.err)
-		}
-		r.clients = r.clients[:3]
-		r.wait()
 	})
 }
 

@@ -29,6 +29,7 @@ const (
 type castBook struct {
 	slow    map[string]*demotion // by machine key
 	refused map[string]*RefusedError
+	barred  map[*link]*RefusedError // control channels that must not come back, whatever machine they claim to be
 	places  map[string]*place
 	rules   *Rules // as the operator changed them; nil: as the package has them
 }
@@ -49,7 +50,7 @@ func (k sessionKey) cast() sessionKey {
 func (s *Server) book(key sessionKey) *castBook {
 	b := s.casts[key.cast()]
 	if b == nil {
-		b = &castBook{slow: map[string]*demotion{}, refused: map[string]*RefusedError{}, places: map[string]*place{}}
+		b = &castBook{slow: map[string]*demotion{}, refused: map[string]*RefusedError{}, barred: map[*link]*RefusedError{}, places: map[string]*place{}}
 		s.casts[key.cast()] = b
 	}
 	return b
@@ -60,6 +61,28 @@ func (s *Server) refuse(key sessionKey, machine string, why *RefusedError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.book(key).refused[machine] = why
+}
+
+// bar keeps an evicted client out of a cast, as long as that lasts: the machine, and its control channel.
+func (s *Server) bar(key sessionKey, gone eviction, why *RefusedError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	book := s.book(key)
+	book.refused[gone.machine], book.barred[gone.link] = why, why
+}
+
+// barred says why a machine, or a control channel, is kept out of a cast; nil when it isn't.
+func (s *Server) barred(key sessionKey, l *link, machine string) *RefusedError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	book := s.casts[key.cast()]
+	if book == nil {
+		return nil
+	}
+	if why := book.barred[l]; why != nil {
+		return why
+	}
+	return book.refused[machine]
 }
 
 // place puts a machine into the slower session, or back.
@@ -100,7 +123,7 @@ func (s *Server) rulesFor(key sessionKey, pkg *Package) Rules {
 	if changed := s.book(key).rules; changed != nil {
 		rules = *changed
 	}
-	return rules.orDefault()
+	return rules.inUse(pkg.Unicast)
 }
 
 // changeRules notes rules that the operator changed, and returns the running sessions of the cast.
@@ -108,6 +131,18 @@ func (s *Server) changeRules(key sessionKey, rules Rules) []*sender {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.book(key).rules = &rules
+	return s.lanesLocked(key)
+}
+
+// lanesOf returns the running sessions of a cast.
+func (s *Server) lanesOf(key sessionKey) []*sender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lanesLocked(key)
+}
+
+// lanesLocked returns the running sessions of a cast. The caller holds mu.
+func (s *Server) lanesLocked(key sessionKey) []*sender {
 	var out []*sender
 	for lane := range lanes {
 		if session := s.laneLocked(key, lane); session != nil {

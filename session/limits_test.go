@@ -175,22 +175,45 @@ func TestOverflowUnicast(t *testing.T) {
 	}
 }
 
-// TestOverflowSessions: with no session to be had a package is fetched by unicast.
+// TestOverflowSessions: with no session, or no group, to be had a package is fetched by unicast; who may not, waits.
 func TestOverflowSessions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := limitedRoom(t, Limits{MaxSessions: 1}, Rules{Overflow: OverflowUnicast})
-		defer r.stop()
-		r.other("first")
-		c := r.client("pc01")
-		c.pkg = "first"
-		c.start()
-		time.Sleep(100 * time.Millisecond)
-		over := r.client("over").start()
-		r.wait()
-		if over.result.Totals.Unicast != r.content.Size() || len(r.groups) != 1 {
-			t.Errorf("%+v, %d groups", over.result.Totals, len(r.groups))
-		}
-	})
+	for _, groups := range []bool{false, true} {
+		t.Run(fmt.Sprintf("groups %v", groups), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				limits := Limits{MaxSessions: 1}
+				if groups {
+					limits = Limits{}
+				}
+				r := limitedRoom(t, limits, Rules{Overflow: OverflowUnicast})
+				defer r.stop()
+				if groups {
+					r.pool = 1
+				}
+				r.other("first")
+				c := r.client("pc01")
+				c.pkg = "first"
+				c.start()
+				time.Sleep(100 * time.Millisecond)
+				stays := r.client("stays")
+				stays.noUnicast = true
+				stays.start()
+				over := []*roomClient{r.client("over1").start(), r.client("over2").start()}
+				time.Sleep(100 * time.Millisecond)
+				if queue := r.server.Queue(); len(queue) != 1 || queue[0].Name != "stays" {
+					t.Errorf("queue %+v", queue)
+				}
+				r.wait()
+				for _, c := range over {
+					if c.result.Totals.Unicast != r.content.Size() || c.result.Totals.UnicastReason != "overflow" {
+						t.Errorf("%s: %+v", c.name, c.result.Totals)
+					}
+				}
+				if stays.result.Totals.Unicast > 0 || len(r.groups) != 2 {
+					t.Errorf("%+v, %d groups", stays.result.Totals, len(r.groups))
+				}
+			})
+		})
+	}
 }
 
 // TestLimitKept: a client keeps its place while its channel breaks, and while it moves to the slower session; a client that

@@ -18,7 +18,11 @@ import (
 func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	now := time.Now()
 	m := s.roster.find(l, join)
-	if s.roster.evicted[machineKey(l.peer, join.Machine)] || m != nil && m.info.State == ClientEvicted {
+	if refused := s.server.barred(s.key, l, machineKey(l.peer, join.Machine)); refused != nil { // since it was let in
+		l.send(&wire.Refused{Request: join.Request, Code: refused.Code, Text: refused.Text})
+		return
+	}
+	if m != nil && (m.info.State == ClientEvicted || m.barred) {
 		l.send(&wire.Refused{Request: join.Request, Code: wire.Evicted, Text: evictedText})
 		return
 	}
@@ -46,7 +50,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 		m.last, m.pace, m.info.Slow = wire.Report{}, pace{}, Slowness{} // the client counts from its join
 		m.clean, m.caused, m.notices = 0, 0, notices{}
 		m.asked, m.from, m.reported, m.first = 0, s.number-1, s.number, nil
-		m.info.Held = int64(join.HeldBlocks) * crypto.BlockSize
+		m.info.Held = clampBytes(uint64(join.HeldBlocks)*crypto.BlockSize, s.geo.image)
 		s.log.Info("client joined", zap.String("client", m.info.Name), zap.Uint32("number", m.number), zap.Stringer("from", l.peer.Addr),
 			zap.Uint32("blocks_held", join.HeldBlocks))
 	}
@@ -56,7 +60,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	if overflow {
 		notice = s.overflowed(m)
 	}
-	m.epoch = s.epoch
+	m.epoch, m.given = s.epoch, s.epoch
 	l.send(&wire.Welcome{
 		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: notice != "" && !overflow, Overflow: overflow,
 		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
@@ -94,7 +98,7 @@ func clientName(peer Peer, machine wire.Machine) string {
 func (s *sender) hear(l *link, message wire.Addressed) {
 	now := time.Now()
 	m := s.roster.members[message.From()]
-	if m == nil || m.link != l || m.info.State == ClientEvicted {
+	if m == nil || m.link != l || m.info.State == ClientEvicted || m.barred {
 		s.server.dropped.add(dropStranger)
 		return
 	}

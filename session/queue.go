@@ -167,6 +167,9 @@ type admission struct {
 	refused *RefusedError
 }
 
+// admitted reports whether the machine gets into a session.
+func (a admission) admitted() bool { return a.queued == nil && a.refused == nil }
+
 // admit decides about a machine's join: the lane of the cast that it belongs into, a place in the queue, or why it is refused.
 func (s *Server) admit(l *link, key sessionKey, pkg *Package, join *wire.Join) admission {
 	now, machine := time.Now(), machineKey(l.peer, join.Machine)
@@ -179,6 +182,9 @@ func (s *Server) admit(l *link, key sessionKey, pkg *Package, join *wire.Join) a
 		return admission{refused: &RefusedError{Code: wire.ServerStops, Text: "the distribution point is stopping; try again in a minute"}}
 	}
 	book := s.book(key)
+	if refused := book.barred[l]; refused != nil {
+		return admission{refused: refused}
+	}
 	if refused := book.refused[machine]; refused != nil {
 		return admission{refused: refused}
 	}
@@ -200,8 +206,13 @@ func (s *Server) admit(l *link, key sessionKey, pkg *Package, join *wire.Join) a
 		s.unqueue(key, machine)
 		return admission{lane: lane}
 	}
+	return s.overLocked(now, l, key, machine, pkg, join, lacks)
+}
+
+// overLocked is what becomes of a machine beyond a limit: unicast, or a place in the queue. The caller holds mu.
+func (s *Server) overLocked(now time.Time, l *link, key sessionKey, machine string, pkg *Package, join *wire.Join, lacks limit) admission {
 	if pkg.Rules.Overflow == OverflowUnicast && pkg.Unicast && !join.NoUnicast {
-		book.places[machine] = &place{until: now.Add(admitKept), over: true}
+		s.book(key).places[machine] = &place{until: now.Add(admitKept), over: true}
 		s.unqueue(key, machine)
 		return admission{lane: unicastLane}
 	}
@@ -290,13 +301,13 @@ func (s *Server) unqueue(key sessionKey, machine string) {
 	s.queue = slices.DeleteFunc(s.queue, func(q *queuedClient) bool { return q.machine == machine && q.key == key })
 }
 
-// queueForGroup puts a machine whose session got no group into the queue.
-func (s *Server) queueForGroup(l *link, key sessionKey, pkg *Package, join *wire.Join) admission {
+// withoutGroup is what becomes of a machine whose session got no group.
+func (s *Server) withoutGroup(l *link, key sessionKey, pkg *Package, join *wire.Join) admission {
 	now, machine := time.Now(), machineKey(l.peer, join.Machine)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.book(key).places, machine)
-	return s.enqueue(now, l, key.cast(), machine, pkg, join, limitGroups)
+	return s.overLocked(now, l, key.cast(), machine, pkg, join, limitGroups)
 }
 
 // takePlace notes that a machine has the place that it was let in to.

@@ -30,6 +30,8 @@ type member struct {
 	info    ClientInfo
 	told    told[ClientState]
 	epoch   uint32 // the newest it confirmed
+	given   uint32 // the newest that it was sent
+	barred  bool   // evicted after it had ended
 	caused  int64  // symbols sent for this client alone
 	notices notices
 
@@ -85,11 +87,10 @@ func machineKey(peer Peer, m wire.Machine) string {
 // roster is the clients of one session.
 type roster struct {
 	members map[uint32]*member
-	evicted map[string]bool // machine keys
 }
 
 func newRoster() *roster {
-	return &roster{members: map[uint32]*member{}, evicted: map[string]bool{}}
+	return &roster{members: map[uint32]*member{}}
 }
 
 // sorted returns the members by number.

@@ -178,15 +178,19 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 	}
 	key := sessionKey{pkg.Content.Digest(), pkg.Encrypt, pkg.Unicast, 0}
 	decided := s.admit(l, key, pkg, join)
-	if decided.refused != nil || decided.queued != nil {
-		_ = pkg.Content.Close()
-	}
 	var session *sender
-	if decided.refused == nil && decided.queued == nil {
+	if decided.admitted() {
 		key.lane = decided.lane
 		if session, err = s.sessionFor(key, pkg); errors.Is(err, ErrNoGroup) {
-			decided, err = s.queueForGroup(l, key, pkg, join), nil
+			decided, err = s.withoutGroup(l, key, pkg, join), nil
+			if decided.admitted() {
+				key.lane = decided.lane
+				session, err = s.sessionFor(key, pkg)
+			}
 		}
+	}
+	if !decided.admitted() {
+		_ = pkg.Content.Close()
 	}
 	switch {
 	case decided.refused != nil:
@@ -205,7 +209,7 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 }
 
 // sessionFor returns the running session of a package in a lane, or starts one. It takes
-// over pkg.
+// over pkg, unless it returns ErrNoGroup.
 func (s *Server) sessionFor(key sessionKey, pkg *Package) (*sender, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,7 +226,9 @@ func (s *Server) sessionFor(key sessionKey, pkg *Package) (*sender, error) {
 		group, err = s.cfg.OpenGroup()
 	}
 	if err != nil {
-		_ = pkg.Content.Close()
+		if !errors.Is(err, ErrNoGroup) {
+			_ = pkg.Content.Close()
+		}
 		return nil, fmt.Errorf("start session of %s: %w", pkg.Name, err)
 	}
 	session := s.newSender(key, pkg, group)
@@ -422,19 +428,6 @@ func (s *Server) find(id string) (*sender, error) {
 		}
 	}
 	return nil, fmt.Errorf("no session %s; list them: wimcast session list", id)
-}
-
-// Evict takes a client, by its name or number, out of a session. When Evict returns nothing
-// is sealed any more under an epoch that the client was given.
-func (s *Server) Evict(id string, number uint32) error {
-	session, err := s.find(id)
-	if err != nil {
-		return err
-	}
-	if !session.ask(func(sender *sender) { err = sender.evict(number) }) {
-		return fmt.Errorf("session %s has just ended; nothing changed", id)
-	}
-	return err
 }
 
 // Stop ends a session. Its clients are told the reason, and don't come back by themselves.

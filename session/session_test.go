@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -225,72 +224,6 @@ func TestClientResume(t *testing.T) {
 		}
 		if !c.event(EventResumed) {
 			t.Errorf("events: %v", c.events)
-		}
-	})
-}
-
-// TestEvict shows that an evicted client learns nothing more: all packets after Evict
-// has returned are sealed under a key that it never got.
-func TestEvict(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(t, 10, 100*crypto.BlockSize)
-		r.server.cfg.Ceiling = 10e6
-		defer r.stop()
-		stays, goes := r.client("stays"), r.client("goes")
-		stays.start()
-		goes.start()
-		time.Sleep(800 * time.Millisecond)
-		running, _ := r.server.Sessions()
-		var keys []*crypto.Keys
-		var number uint32
-		session, err := r.server.find(running[0].ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		session.ask(func(s *sender) {
-			keys = append(keys, crypto.NewKeys(s.mode, s.session, s.info.Digest, s.secret, s.number))
-		})
-		for _, c := range running[0].Clients {
-			if c.Name == "goes" {
-				number = c.Number
-			}
-		}
-		if err := r.server.Evict(running[0].ID, number); err != nil {
-			t.Fatal(err)
-		}
-		opened, after := 0, 0
-		g := r.groups[0]
-		g.mu.Lock()
-		g.taps = append(g.taps, func(packet []byte) {
-			after++
-			header, _ := wire.ParseHeader(packet)
-			for _, k := range keys {
-				if _, err := k.Open(bytes.Clone(packet), wire.HeaderLen, header.Number); err == nil {
-					opened++
-				}
-			}
-		})
-		g.mu.Unlock()
-		<-goes.done
-		if !errors.Is(goes.err, ErrEvicted) {
-			t.Errorf("evicted client: %v", goes.err)
-		}
-		again := r.client("goes")
-		again.start()
-		<-again.done
-		if !errors.Is(again.err, ErrEvicted) {
-			t.Errorf("evicted client that joins again: %v", again.err)
-		}
-		<-stays.done
-		if stays.err != nil {
-			t.Fatal(stays.err)
-		}
-		r.check(stays)
-		if after == 0 || opened > 0 {
-			t.Errorf("%d of %d packets after the eviction open under the old key", opened, after)
-		}
-		if stays.event(EventNewEpoch) == false {
-			t.Error("no new epoch")
 		}
 	})
 }

@@ -239,3 +239,43 @@ func TestSlowDisk(t *testing.T) {
 		t.Errorf("the others took %v beside a slow disk, %v without", took[true], took[false])
 	}
 }
+
+// TestWeights: two sessions share the ceiling by their packages' weights, and by others once those have changed.
+func TestWeights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 8, 400*crypto.BlockSize)
+		r.server.cfg.Ceiling, r.ceiling = 8e6, 8e6
+		defer r.stop()
+		r.others = map[string]*simContent{"light": newSimContent(r.random, 400*crypto.BlockSize)}
+		r.rules = Rules{Weight: 3}
+		r.client("heavy").start()
+		time.Sleep(100 * time.Millisecond)
+		r.rules = Rules{Weight: 1}
+		light := r.client("light")
+		light.pkg = "light"
+		light.start()
+		ratio := func() float64 {
+			time.Sleep(2 * time.Second)
+			before := r.groupBytes()
+			time.Sleep(time.Second)
+			after := r.groupBytes()
+			if sum := after[0] + after[1] - before[0] - before[1]; sum < 7.5e6 || sum > 8.2e6 {
+				t.Errorf("together they sent %.2f MB/s of 8", sum/1e6)
+			}
+			return (after[0] - before[0]) / (after[1] - before[1])
+		}
+		if got := ratio(); got < 2.8 || got > 3.2 {
+			t.Errorf("%.2f times as much with 3 times the weight", got)
+		}
+		r.server.Adjust(Conditions{Ceiling: 8e6, Rules: func(pkg string) Rules {
+			if pkg == "light@1" {
+				return Rules{Weight: 2}
+			}
+			return Rules{Weight: 1}
+		}})
+		if got := ratio(); got < 0.45 || got > 0.55 {
+			t.Errorf("%.2f times as much with half the weight", got)
+		}
+		r.wait()
+	})
+}

@@ -41,6 +41,8 @@ type simLink struct {
 	rate    float64 // bytes/s of the link, 0 for no limit
 	queue   time.Duration
 	busy    time.Time // until when the link is sending
+	reads   float64   // bytes/s that the machine takes out of its receive buffer, 0 for no limit
+	buffer  int       // its size, 0 for 4 MiB
 	forge   func(packet []byte) []byte
 	rejoins []time.Time
 }
@@ -116,7 +118,9 @@ func newSimQueue(limit int) *simQueue {
 func (q *simQueue) put(item simItem) {
 	q.mu.Lock()
 	if q.limit > 0 && q.bytes+len(item.data) > q.limit {
-		q.lost++
+		if q.lost++; item.segment > 0 { // packets, as a kernel counts that joins none
+			q.lost += uint64((len(item.data) - 1) / item.segment)
+		}
 		q.mu.Unlock()
 		return
 	}
@@ -249,6 +253,9 @@ func (h *simHearer) Receive(runs []multicast.Run) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if reads := h.link.reads; reads > 0 {
+		time.Sleep(time.Duration(float64(len(item.data)) / reads * float64(time.Second)))
+	}
 	runs[0] = multicast.Run{Data: item.data, Segment: item.segment}
 	return 1, nil
 }
@@ -279,6 +286,7 @@ type simControl struct {
 	link    *simLink
 	in, out *simQueue
 	dead    atomic.Bool // its process was killed: nothing goes out any more
+	tap     func(message []byte)
 }
 
 func (c *simControl) Send(message []byte) error {
@@ -290,6 +298,9 @@ func (c *simControl) Send(message []byte) error {
 	}
 	c.link.mu.Unlock()
 	if !lost && !c.dead.Load() {
+		if c.tap != nil {
+			c.tap(message)
+		}
 		c.out.put(simItem{at: at, data: bytes.Clone(message)})
 	}
 	return nil
@@ -453,7 +464,8 @@ type roomClient struct {
 	noUnicast  bool
 	maxPayload int
 	offers     []UnicastOffer
-	control    *simControl // the server's end of the latest channel; under the room's mu
+	tap        func(message []byte) // sees what the server tells it
+	control    *simControl          // the server's end of the latest channel; under the room's mu
 }
 
 func newRoom(t *testing.T, seed uint64, size int) *room {
@@ -575,7 +587,7 @@ func (c *roomClient) dial(context.Context) (Control, error) {
 		return nil, errors.New("nothing answers")
 	}
 	up, down := newSimQueue(0), newSimQueue(0)
-	server := &simControl{link: c.link, in: up, out: down}
+	server := &simControl{link: c.link, in: up, out: down, tap: c.tap}
 	r.controls = append(r.controls, server)
 	c.control = server
 	s := r.server
@@ -590,7 +602,7 @@ func (c *roomClient) hear(group netip.AddrPort, _ netip.Addr) (Hearer, error) {
 	r.mu.Lock()
 	g := r.groups[group.Addr().As4()[3]-1]
 	r.mu.Unlock()
-	h := &simHearer{group: g, link: c.link, queue: newSimQueue(4 << 20)}
+	h := &simHearer{group: g, link: c.link, queue: newSimQueue(cmp.Or(c.link.buffer, 4<<20))}
 	g.mu.Lock()
 	g.hearers[h] = true
 	g.mu.Unlock()

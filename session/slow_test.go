@@ -308,6 +308,28 @@ func TestSlowHeldDown(t *testing.T) {
 	})
 }
 
+// TestSlowReceiveBuffer is a client whose machine doesn't get its packets out of the receive buffer in time: that is told as the cause.
+func TestSlowReceiveBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 36, 300*crypto.BlockSize)
+		defer r.stop()
+		r.rules = Rules{Floor: 5e6, Grace: time.Second}
+		r.server.cfg.Ceiling, r.ceiling = 10e6, 10e6
+		for i := range 3 {
+			r.client(fmt.Sprintf("pc%02d", i)).start()
+		}
+		slow := r.client("slow")
+		slow.link.reads, slow.link.buffer = 1.5e6, 100_000
+		slow.start()
+		r.waitFor(slow)
+		main, _ := r.session(0)
+		if c := main.of("slow"); c.State != ClientDemoted || c.Slow.Cause != SlowReceiveBuffer || c.Slow.Lost < 0.2 {
+			t.Errorf("slow client: %+v", c)
+		}
+		r.wait()
+	})
+}
+
 // TestSlowDiskDemoted is a client whose disk is too slow: its cause is told, and the slower session goes as the disk goes.
 func TestSlowDiskDemoted(t *testing.T) {
 	longUnderRace(t)

@@ -212,6 +212,14 @@ func TestStartNow(t *testing.T) {
 				t.Errorf("%s after the start: %v", what, err)
 			}
 		}
+		time.Sleep(lingerFor + time.Second)
+		for what, err := range map[string]error{
+			"start": second(r.server.StartNow("s1")), "wait": second(r.server.WaitLonger("s1", time.Minute)), "cancel": r.server.Cancel("s1", "no"),
+		} {
+			if err == nil || !strings.Contains(err.Error(), "has ended") || !strings.Contains(err.Error(), "nothing changed") {
+				t.Errorf("%s after the end: %v", what, err)
+			}
+		}
 	})
 }
 

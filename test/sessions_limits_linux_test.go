@@ -1,7 +1,9 @@
 package test
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -36,7 +38,7 @@ func (s *stage) listening() netip.AddrPort {
 
 // joins dials and joins as a machine of that name; the error says what came in place of a welcome.
 func (s *stage) joins(to netip.AddrPort, credentials *keyex.Credentials, name string) (*member, error) {
-	conn, err := keyex.Dial(s.ctx, to, credentials)
+	conn, err := s.dials(to, credentials)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +82,19 @@ func (s *stage) joins(to netip.AddrPort, credentials *keyex.Credentials, name st
 		case <-s.ctx.Done():
 			_ = conn.Close()
 			return nil, s.ctx.Err()
+		}
+	}
+}
+
+// dials dials as `wimcast get` does: an attempt takes 10 s at most, and on a machine that is too busy for all of them at once
+// there is another. A refusal is the last word.
+func (s *stage) dials(to netip.AddrPort, credentials *keyex.Credentials) (*keyex.Conn, error) {
+	for {
+		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+		conn, err := keyex.Dial(ctx, to, credentials)
+		cancel()
+		if err == nil || !errors.Is(err, keyex.ErrUnreachable) || s.ctx.Err() != nil {
+			return conn, err
 		}
 	}
 }

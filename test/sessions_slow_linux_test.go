@@ -206,9 +206,16 @@ func TestSessionsOperator(t *testing.T) {
 	}
 	s.cli("session", "stop", "s2")
 	for _, args := range [][]string{
-		{"session", "set", "s2", "--ceiling", "auto"}, {"session", "stop", "s2"}, {"client", "unicast", "pc01", "--session", "s2"},
+		{"session", "set", "s2", "--ceiling", "auto"},
+		{"session", "stop", "s2"},
+		{"client", "unicast", "pc01", "--session", "s2"},
+		{"client", "evict", "pc01", "--session", "s2"},
+		{"client", "evict", "nobody", "--session", "s2"},
+		{"session", "start", "s2"},
+		{"session", "wait", "s2", "--by", "1m"},
+		{"session", "cancel", "s2"},
 	} {
-		if out, err := s.daemon.CLI(s.ctx, args...); err == nil || !strings.Contains(err.Error(), "nothing changed") && !strings.Contains(err.Error(), "in a running session") {
+		if out, err := s.daemon.CLI(s.ctx, args...); err == nil || !strings.Contains(err.Error(), "has ended") || !strings.Contains(err.Error(), "nothing changed") {
 			t.Errorf("%v after the end: %s, %v", args, out, err)
 		}
 	}

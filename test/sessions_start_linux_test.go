@@ -70,7 +70,7 @@ func (s *stage) again() {
 // TestSessionsEngine runs package session's tests of what sessions do for a room, in virtual time: each start rule, limit, slow-client
 // policy and operator's action, liars, and what becomes of clients whose server stops or dies.
 func TestSessionsEngine(t *testing.T) {
-	engine(t, "^Test(Schedule|StartNow|WaitLonger|Cancel|Limit|Overflow|Queue|JoinTogether|TenSessions|Slow|NobodySlow|Steer|SendUnicast|Evict|GroupSilent|Liars|Drain|Adjust|Server)", 35)
+	engine(t, "^Test(Schedule|StartNow|WaitLonger|Cancel|Limit|Overflow|Queue|JoinTogether|TenSessions|Slow|NobodySlow|Steer|SendUnicast|Evict|GroupSilent|Liars|Drain|Adjust|Server|Weights)", 36)
 }
 
 // TestSessionsScheduled: a room waits for its number, for the clock, and for the operator's word; is told what it waits for; and
@@ -155,8 +155,8 @@ func TestSessionsScheduled(t *testing.T) {
 
 // TestSessionsAt: a time of day starts a session.
 func TestSessionsAt(t *testing.T) {
-	at := time.Now().Add(20 * time.Second)
-	s := onLoopback(t, rig.Config{Top: "[session]\nstart = \"scheduled\"\nat = \"" + at.Format(time.RFC3339) + "\""})
+	at := time.Now().Add(30 * time.Second) // a room takes a few seconds
+	s := inRoom(t, 1, rig.Config{Top: "[session]\nstart = \"scheduled\"\nat = \"" + at.Format(time.RFC3339) + "\""})
 	g := s.get(0)
 	if left := time.Until(at); left < time.Second {
 		t.Fatalf("the preparation took too long: %v left", left)

@@ -11,6 +11,7 @@ import (
 
 	"wimcast/api"
 	"wimcast/crypto/keyex"
+	"wimcast/session"
 )
 
 func (s *server) authority() (*keyex.Authority, error) {
@@ -90,18 +91,9 @@ func (s *server) revokeBundle(r *http.Request) (any, error) {
 // evictHolders takes everybody who holds a credential out of the running sessions.
 func (s *server) evictHolders(r *http.Request, serial string) []string {
 	var evicted []string
-	running, _ := s.Sessions.Sessions()
-	for i := range running {
-		for _, c := range running[i].Clients {
-			if c.Peer.Serial != serial || !c.Ended.IsZero() {
-				continue
-			}
-			// One that ended meanwhile has nothing to lose.
-			if s.Sessions.Evict(running[i].ID, c.Number) == nil {
-				s.record(r, api.HistoryAction{Action: "evict", Session: running[i].ID, Client: c.Name, Detail: "its bundle was revoked"}, nil)
-				evicted = append(evicted, c.Name)
-			}
-		}
+	for _, gone := range s.Sessions.EvictAll(func(c *session.ClientInfo) bool { return c.Peer.Serial == serial }) {
+		s.record(r, api.HistoryAction{Action: "evict", Session: gone.Session, Client: gone.Name, Detail: "its bundle was revoked"}, nil)
+		evicted = append(evicted, gone.Name)
 	}
 	return evicted
 }

@@ -204,43 +204,76 @@ func (s *server) sendUnicast(r *http.Request) (any, error) {
 	return s.onClient(r, "unicast", "client sent to unicast by the operator", s.Sessions.SendUnicast)
 }
 
-// onClient does something with a client in each session that it is in, or in the one that the request names. It
-// answers with those in which that worked.
+// onClient does something with a client in each session that it is in, or in the one that the request names. What of it has ended
+// comes last: where it was before it was demoted, or left. It answers with the sessions in which that worked.
 func (s *server) onClient(r *http.Request, action, done string, do func(session string, number uint32) error) (any, error) {
 	name, only := r.PathValue("name"), r.URL.Query().Get("session")
-	running, _ := s.Sessions.Sessions()
+	running, ended := s.Sessions.Sessions()
 	in := []string{}
-	var errs, over []error
-	for i := range running {
-		if only != "" && running[i].ID != only {
-			continue
+	var errs []error
+	for _, over := range []bool{false, true} {
+		if over && len(errs) > 0 {
+			break // what is there of it can't be; what has been there is no matter
 		}
-		for _, c := range running[i].Clients {
-			if c.Name != name && fmt.Sprint(c.Number) != name {
-				continue
-			}
-			err := do(running[i].ID, c.Number)
-			s.record(r, api.HistoryAction{Action: action, Session: running[i].ID, Client: c.Name}, err)
-			switch {
-			case err == nil:
-				in = append(in, running[i].ID)
-			case c.Ended.IsZero():
-				errs = append(errs, err)
-			default:
-				over = append(over, err) // an earlier part, such as before it was demoted
+		for i := range running {
+			for _, c := range named(&running[i], name, only) {
+				if c.Ended.IsZero() == over {
+					continue
+				}
+				err := do(running[i].ID, c.Number)
+				if over && err != nil && len(in) > 0 {
+					continue // it went with the rest of it
+				}
+				s.record(r, api.HistoryAction{Action: action, Session: running[i].ID, Client: c.Name}, err)
+				if err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				if !slices.Contains(in, running[i].ID) {
+					in = append(in, running[i].ID)
+				}
 			}
 		}
 	}
 	if len(in) == 0 {
-		if len(errs) == 0 {
-			errs = over
-		}
 		if err := errors.Join(errs...); err != nil {
 			return nil, refusedBy(err)
 		}
-		return nil, &statusError{http.StatusNotFound, fmt.Errorf("no client %s in a running session; list them: wimcast session list", name)}
+		return nil, noClient(name, only, running, ended)
 	}
 	who, _ := api.CallerOf(r.Context())
 	s.Log.Info(done, zap.String("client", name), zap.Strings("sessions", in), zap.Stringer("by", who))
 	return in, nil
+}
+
+// named returns a session's clients of a name or number; none where another session is wanted.
+func named(info *session.SessionInfo, name, only string) []session.ClientInfo {
+	if only != "" && info.ID != only {
+		return nil
+	}
+	var out []session.ClientInfo
+	for i := range info.Clients {
+		if c := &info.Clients[i]; c.Name == name || fmt.Sprint(c.Number) == name {
+			out = append(out, *c)
+		}
+	}
+	return out
+}
+
+// noClient says why nothing was done: the client's session has ended, or there is no such client.
+func noClient(name, only string, running, ended []session.SessionInfo) error {
+	for i := range slices.Backward(ended) {
+		if s := &ended[i]; len(named(s, name, only)) > 0 {
+			return &statusError{http.StatusConflict, fmt.Errorf("client %s was in session %s, which has ended (%s); nothing changed", name, s.ID, s.Reason)}
+		}
+	}
+	if is := func(s session.SessionInfo) bool { return s.ID == only }; only != "" && !slices.ContainsFunc(running, is) {
+		for i := range ended {
+			if is(ended[i]) {
+				return &statusError{http.StatusConflict, fmt.Errorf("session %s has ended (%s); nothing changed", only, ended[i].Reason)}
+			}
+		}
+		return &statusError{http.StatusNotFound, fmt.Errorf("no session %s; list them: wimcast session list", only)}
+	}
+	return &statusError{http.StatusNotFound, fmt.Errorf("no client %s in a running session; list them: wimcast session list", name)}
 }

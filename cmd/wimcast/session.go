@@ -165,11 +165,19 @@ func showSession(w io.Writer, s *api.Session) {
 	var rows []string
 	for _, m := range s.Clients {
 		rows = append(rows, strings.Join([]string{
-			fmt.Sprint(m.Number), printable(m.Name), printable(m.State), fmt.Sprintf("%.0f%%", 100*m.Progress), bytesText(m.Rate) + "/s",
+			fmt.Sprint(m.Number), printable(m.Name), stateText(&m), fmt.Sprintf("%.0f%%", 100*m.Progress), bytesText(m.Rate) + "/s",
 			fmt.Sprintf("%.1f%%", 100*m.Loss), fmt.Sprintf("%d/%d/%d", m.LostNetwork, m.LostBuffer, m.LostDisk), printable(m.Address), printable(m.Reason),
 		}, "\t"))
 	}
 	table(w, "NO\tCLIENT\tSTATE\tPROVEN\tRATE\tLOSS\tNETWORK/BUFFER/DISK\tADDRESS\tREASON", rows)
+}
+
+// stateText says what a client does; muted: what it asks for beyond what it can have lost is ignored.
+func stateText(m *api.Member) string {
+	if m.Muted {
+		return printable(m.State) + ", muted"
+	}
+	return printable(m.State)
 }
 
 func limiting(s *api.Session) string {

@@ -20,6 +20,7 @@ import (
 	"wimcast/crypto"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast/wire"
+	"wimcast/session"
 )
 
 // defaultConfig is where the configuration is looked for when none is named.
@@ -31,6 +32,7 @@ const (
 	smallestSymbol = 1344   // bytes; the least of session's sizes (docs/protocol.md, section 2)
 	leastMTU       = ipUDP + wire.HeaderLen + wire.SymbolHeaderLen + smallestSymbol + crypto.Overhead
 	leastBudget    = 65_536 // bytes/s; unicast refuses less
+	mostCeiling    = 1e12   // bytes/s
 	leastKept      = time.Hour
 	leastRows      = 1000
 )
@@ -275,6 +277,9 @@ func (c *config) check() error {
 	if _, _, err := c.Multicast.ports(); err != nil {
 		bad("multicast.ports", "%v", err)
 	}
+	if n := float64(c.Multicast.Ceiling); n != 0 && (n < session.LeastCeiling || n > mostCeiling) {
+		bad("multicast.ceiling", "%.0f B/s isn't between \"%d B/s\", below which nothing is cast in a useful time, and 1 TB/s; \"0\" is %.0f %% of the interface's speed", n, session.LeastCeiling, 100*ceilingShare)
+	}
 	if c.Multicast.TTL < 1 || c.Multicast.TTL > 255 {
 		bad("multicast.ttl", "%d is not between 1 and 255", c.Multicast.TTL)
 	}
@@ -293,11 +298,17 @@ func (c *config) check() error {
 		}
 	}
 	if c.Admin.Listen != "" {
-		if _, port, err := net.SplitHostPort(c.Admin.Listen); err != nil {
+		if _, _, err := net.SplitHostPort(c.Admin.Listen); err != nil {
 			bad("admin.listen", "%q is not an address such as \":7601\"", c.Admin.Listen)
-		} else if _, own, err := net.SplitHostPort(c.Listen); err == nil && port == own && port != "0" {
+		} else if port, same := sharePort(c.Admin.Listen, c.Listen); same {
 			bad("admin.listen", "port %s is that of listen, where unicast (TCP) is; choose another, such as 7601", port)
 		}
+	}
+	if port, same := sharePort(c.Metrics.Listen, c.Listen); same {
+		bad("metrics.listen", "port %s is that of listen, where unicast (TCP) is; choose another, such as 7602", port)
+	}
+	if port, same := sharePort(c.Metrics.Listen, c.Admin.Listen); same {
+		bad("metrics.listen", "port %s is that of admin.listen; choose another, such as 7602", port)
 	}
 	if c.History.Keep > 0 && c.History.Keep < age(leastKept) {
 		bad("history.keep", "%v is less than %v; \"0\" keeps for ever, history.record = false keeps nothing", time.Duration(c.History.Keep), leastKept)
@@ -319,6 +330,8 @@ func (c *config) check() error {
 	}
 	if set := len(strings.Fields(c.PKI.CA + " " + c.PKI.Certificate + " " + c.PKI.Key)); set != 0 && (c.PKI.CA == "" || c.PKI.Certificate == "" || c.PKI.Key == "") {
 		bad("pki", "ca, certificate and key go together; set all three or none")
+	} else if set == 0 && c.PKI.CRL != "" {
+		bad("pki.crl", "%q without pki.ca: the daemon's own CA keeps its list of revoked bundles itself; set ca, certificate and key, or leave crl out", c.PKI.CRL)
 	}
 	return errors.Join(errs...)
 }
@@ -335,6 +348,20 @@ func (c *config) listenAddr() (netip.AddrPort, error) {
 		return addr, fmt.Errorf("%q is not an address with a port, such as \":7600\" or \"10.1.2.3:7600\" (names aren't looked up)", c.Listen)
 	}
 	return addr, nil
+}
+
+// sharePort reports whether two places to listen at are the same port on the same address, or one of them on all.
+func sharePort(a, b string) (port string, same bool) {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return "", false
+	}
+	all := func(host string) bool {
+		addr, err := netip.ParseAddr(host)
+		return host == "" || err == nil && addr.IsUnspecified()
+	}
+	return portA, hostA == hostB || all(hostA) || all(hostB)
 }
 
 // interfaces returns the names or addresses of the interfaces that groups go out on; one empty name for the first that can.

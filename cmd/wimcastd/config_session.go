@@ -167,6 +167,10 @@ func (c *config) checkRules() error {
 			errs = append(errs, errors.New("package.\"\": a table needs a package's name, such as [package.\"w11\"]"))
 			continue
 		}
+		if name, version, with := strings.Cut(ref, "@"); name == "" || with && (version == "" || strings.Contains(version, "@")) {
+			errs = append(errs, fmt.Errorf("package.%q: no package can be called so; a table has a name, such as [package.\"w11\"], or name@version", ref))
+			continue
+		}
 		if bad {
 			continue // it has the same errors
 		}

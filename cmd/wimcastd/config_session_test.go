@@ -111,6 +111,9 @@ func TestContradictions(t *testing.T) {
 		{"[package.\"w11@1\"]\nstart = \"scheduled\"\nmin_clients = 5\n[package.\"w11\"]\nmax_clients = 4", []string{"package.\"w11@1\".min_clients (5) is above max_clients (4)"}},
 		{"[package.\"w11\"]\nbegin = \"auto\"", []string{"line 2: unknown key package.w11.begin"}},
 		{"[package.\"\"]\nstart = \"auto\"", []string{"package.\"\": a table needs"}},
+		{"[package.\"w11@\"]\nstart = \"auto\"", []string{"package.\"w11@\": no package can be called so"}},
+		{"[package.\"@1\"]\nstart = \"auto\"", []string{"package.\"@1\": no package"}},
+		{"[package.\"w11@1@2\"]\nstart = \"auto\"", []string{"package.\"w11@1@2\": no package"}},
 		{"[package]\nstart = \"auto\"", []string{"line 2: package.start: "}},
 	} {
 		t.Run(strings.ReplaceAll(tt.text, "\n", " "), func(t *testing.T) {

@@ -234,6 +234,11 @@ func TestBadValues(t *testing.T) {
 		{"[metrics]\nlisten = \"7602\"", "metrics.listen: \"7602\" is not an address"},
 		{"[admin]\nlisten = \"7601\"", "admin.listen: \"7601\" is not an address"},
 		{"[admin]\nlisten = \":7600\"", "admin.listen: port 7600 is that of listen"},
+		{"[metrics]\nlisten = \"127.0.0.1:7600\"", "metrics.listen: port 7600 is that of listen"},
+		{"[metrics]\nlisten = \":7601\"\n[admin]\nlisten = \"10.1.2.3:7601\"", "metrics.listen: port 7601 is that of admin.listen"},
+		{"[pki]\ncrl = \"crl.pem\"", "pki.crl: \"crl.pem\" without pki.ca"},
+		{"[multicast]\nceiling = \"1 B/s\"", "multicast.ceiling: 1 B/s isn't between \"262144 B/s\""},
+		{"[multicast]\nceiling = \"9000000 GB/s\"", "multicast.ceiling: "},
 		{"[log]\nlevel = \"loud\"", "log.level: \"loud\" is none of debug, info, warn, error"},
 		{"[pki]\nca = \"ca.pem\"", "pki: ca, certificate and key go together"},
 		{"[pki]\ncertificate = \"c.pem\"\nkey = \"k.pem\"", "pki: "},
@@ -304,7 +309,7 @@ key = "k.pem"
 // who work with it.
 func TestLeastValues(t *testing.T) {
 	for _, text := range []string{
-		"[multicast]\nmtu = 1412", "[unicast]\nbudget = \"65536 B/s\"", "listen = \"[::1]:7600\"", "listen = \"127.0.0.1:0\"",
+		"[multicast]\nmtu = 1412", "[multicast]\nceiling = \"262144 B/s\"", "[metrics]\nlisten = \"127.0.0.1:7601\"\n[admin]\nlisten = \"10.1.2.3:7601\"", "[unicast]\nbudget = \"65536 B/s\"", "listen = \"[::1]:7600\"", "listen = \"127.0.0.1:0\"",
 		"addresses = [" + strings.Repeat("\"a:1\", ", 16) + "]", "name = \"dp1.example.net\"",
 	} {
 		load(t, write(t, text))

@@ -48,7 +48,18 @@ func parseGroups(text string) (groups, error) {
 	if len(pool) == 0 {
 		return nil, fmt.Errorf("%q names no prefix such as \"239.195.16.0/22\"", text)
 	}
-	return pool, nil
+	for i := range min(pool.size(), 3) { // no more than two of them in a row are left out
+		if usable(pool.at(i)) {
+			return pool, nil
+		}
+	}
+	return nil, fmt.Errorf("%q has only addresses that end in 0 or 255, which aren't used as some machines take them for networks'; name a larger prefix", text)
+}
+
+// usable reports whether a group may be given to a session: some machines take addresses that end in 0 or 255 for networks'.
+func usable(a netip.Addr) bool {
+	last := a.As4()[3]
+	return last != 0 && last != 255
 }
 
 func numberOf(a netip.Addr) uint32 {
@@ -111,14 +122,14 @@ func newGroupPool(cfg *multicastConfig) *groupPool {
 	return p
 }
 
-// take takes the next free group and the next port. Addresses that end in 0 or 255 are left out: some machines take them for networks'.
+// take takes the next free group and the next port.
 func (p *groupPool) take() (netip.AddrPort, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range p.groups.size() {
 		p.next = (p.next + 1) % p.groups.size()
 		addr := p.groups.at(p.next)
-		if last := addr.As4()[3]; p.inUse[addr] || last == 0 || last == 255 {
+		if p.inUse[addr] || !usable(addr) {
 			continue
 		}
 		p.inUse[addr] = true

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -149,4 +150,25 @@ func reloadingAfter(d time.Duration) string {
 	<-time.After(d)
 	_, rest, _ := strings.Cut(reloading(), "\nMONOTONIC_USEC=")
 	return rest
+}
+
+// TestExampleTellsOfReload: the head of the example names every key that a reload changes, and none that needs a restart.
+func TestExampleTellsOfReload(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/wimcastd.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, head, found := strings.Cut(string(text), "# A reload (")
+	head, _, ends := strings.Cut(head, "All else needs a restart")
+	if !found || !ends {
+		t.Fatal("the example says nothing of reloads")
+	}
+	words := strings.FieldsFunc(head, func(r rune) bool { return strings.ContainsRune(" ,\n#", r) })
+	for _, key := range keys() {
+		table, _, _ := strings.Cut(key, ".")
+		told := slices.Contains(words, key) || slices.Contains(words, "["+table+"]")
+		if told != among(key, live()) {
+			t.Errorf("%s: a reload changes it: %v, the example says so: %v", key, among(key, live()), told)
+		}
+	}
 }

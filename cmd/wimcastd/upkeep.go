@@ -98,17 +98,8 @@ func (d *distributionPoint) newUpkeep() *upkeep {
 // The name is compared as well: two CAs of an organisation may give the same serial.
 func evictHolders(sessions *session.Server, holder keyex.Identity) []string {
 	var evicted []string
-	running, _ := sessions.Sessions()
-	for i := range running {
-		for _, c := range running[i].Clients {
-			if c.Peer.Serial != holder.Serial || c.Peer.Name != holder.Name || !c.Ended.IsZero() {
-				continue
-			}
-			// One that ended meanwhile has nothing to lose.
-			if sessions.Evict(running[i].ID, c.Number) == nil {
-				evicted = append(evicted, c.Name)
-			}
-		}
+	for _, gone := range sessions.EvictAll(func(c *session.ClientInfo) bool { return c.Peer.Serial == holder.Serial && c.Peer.Name == holder.Name }) {
+		evicted = append(evicted, gone.Name)
 	}
 	return evicted
 }
