@@ -246,8 +246,10 @@ func (h *hearing) step(now time.Time) {
 	if h.ended {
 		return
 	}
-	h.feedSeed()
 	h.feedProver()
+	if h.feedSeed() {
+		h.feedProver()
+	}
 	if h.fatal != nil {
 		h.sendDone(wire.Failed, h.fatal.Error())
 		h.end(h.fatal)

@@ -24,7 +24,7 @@ type Seed interface {
 
 // Implementation constants of a client with a seed.
 const (
-	seedBuffers = 4    // blocks from the seed under way: 0.7 MB
+	seedBuffers = 4    // blocks from the seed under way: 0.7 MB; few, as the group's wait for the same disk
 	learnMost   = 128  // blocks that a seed may want to see: 23 MB, 460,000 entries of a WIM's lookup table
 	seedVain    = 1024 // blocks that were tried in vain, and no other, end the use of a seed: 185 MB
 )

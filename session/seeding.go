@@ -143,12 +143,12 @@ func (d *seeding) pick(s *imageState) int {
 	return -1
 }
 
-// feedSeed keeps the seeder busy once the manifest is there, and what an earlier try left is proven.
-func (h *hearing) feedSeed() {
+// feedSeed keeps the seeder busy once the manifest is there, and what an earlier try left is proven. It reports whether there is more for the prover.
+func (h *hearing) feedSeed() (more bool) {
 	s := h.image
 	d := s.seed
 	if d == nil || d.closing || s.manifest == nil || len(s.claims) > 0 {
-		return
+		return false
 	}
 	if s.done() {
 		d.giveUp(s)
@@ -157,6 +157,7 @@ func (h *hearing) feedSeed() {
 		i := d.wants[0]
 		d.wants = d.wants[1:]
 		d.reading++
+		more = true
 		s.ready = append(s.ready, job{kind: jobLearn, block: i, geo: s.geo, data: make([]byte, crypto.BlockLen(s.geo.image, i)), want: &s.manifest.Blocks[i]})
 	}
 	for len(d.buffers) > 0 {
@@ -173,6 +174,7 @@ func (h *hearing) feedSeed() {
 		h.notify(EventSeed, "%d of %d blocks came from the seed", d.hits, s.geo.b)
 		d.ask(seedAsk{kind: seedClose})
 	}
+	return more
 }
 
 // hearSeed takes an answer of the seeder.
