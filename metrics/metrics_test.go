@@ -75,7 +75,7 @@ func full(t *testing.T) Sources {
 		ProvenMulticast: 100, ProvenUnicast: 200, ProvenSeed: 300, LostNetwork: 11, LostReceiveBuffer: 12, LostDisk: 13, Rejected: 14, Rejoins: 15,
 		Results: map[[2]string]uint64{}, Fallbacks: map[string]uint64{},
 	}
-	for _, path := range []string{"multicast", "unicast"} {
+	for _, path := range []string{"multicast", "unicast", "seed"} {
 		for _, state := range []session.ClientState{session.ClientProven, session.ClientFailed, session.ClientLeft, session.ClientLost, session.ClientEvicted, session.ClientDropped} {
 			totals.Results[[2]string{string(state), path}] = 1
 		}

@@ -21,7 +21,7 @@ type resource struct {
 // tabled makes a file of a header and a lookup table, with room for what the table names.
 func tabled(pipable bool, version, flags, chunk uint32, room int, rows ...resource) []byte {
 	le := binary.LittleEndian
-	b := make([]byte, room)
+	b := bytes.Repeat([]byte{0}, room)
 	at := len(b)
 	for _, r := range rows {
 		b = appendResource(b, r.size, r.flags, r.offset, 2*r.size)
@@ -200,7 +200,10 @@ func TestMovedWimlib(t *testing.T) {
 					}
 					found += r.Length
 				}
-				for e := range header(t, changed).Entries() {
+				for e, err := range header(t, changed).Entries() {
+					if err != nil {
+						t.Fatal(err)
+					}
 					all += e.Size
 				}
 				t.Logf("%s: %d of %d bytes of resources in %d ranges", change.name, found, all, len(ranges))
