@@ -74,6 +74,7 @@ type HistoryClient struct {
 	MulticastBytes    int64     `json:"multicast_bytes"`
 	UnicastBytes      int64     `json:"unicast_bytes"`
 	HeldBytes         int64     `json:"held_bytes"`
+	SeedBytes         int64     `json:"seed_bytes"` // from an older version that it had
 }
 
 // HistoryAction is something that an operator did, or tried to.
@@ -157,7 +158,7 @@ type ProofMachine struct {
 	State       string    `json:"state"`                // one of the Proof constants
 	Proven      time.Time `json:"proven,omitzero"`      // the latest time
 	SessionID   int64     `json:"session_id,omitempty"` // where it proved it
-	Path        string    `json:"path,omitempty"`       // multicast, unicast, held: where most of the bytes came from
+	Path        string    `json:"path,omitempty"`       // multicast, unicast, held, seed: where most of the bytes came from
 	LastSeen    time.Time `json:"last_seen,omitzero"`
 	LastState   string    `json:"last_state,omitempty"` // of its latest try with this image, where it isn't proven
 	LastReason  string    `json:"last_reason,omitempty"`

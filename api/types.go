@@ -125,6 +125,7 @@ type Member struct {
 	MulticastBytes int64     `json:"multicast_bytes"`
 	UnicastBytes   int64     `json:"unicast_bytes"`
 	HeldBytes      int64     `json:"held_bytes"`
+	SeedBytes      int64     `json:"seed_bytes"` // from an older version that it had
 	Slow           *Slow     `json:"slow,omitempty"`
 }
 

@@ -230,6 +230,7 @@ func collectPackage(put putter, name string, t *session.PackageTotals) {
 	}
 	put("client_proven_bytes_total", float64(t.ProvenMulticast), name, "multicast")
 	put("client_proven_bytes_total", float64(t.ProvenUnicast), name, "unicast")
+	put("client_proven_bytes_total", float64(t.ProvenSeed), name, "seed")
 	put("nacks_total", float64(t.NACKs.Served), name, "served")
 	put("nacks_total", float64(t.NACKs.Merged), name, "merged")
 	put("nacks_total", float64(t.NACKs.Limited), name, "limited")

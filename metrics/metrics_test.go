@@ -72,10 +72,10 @@ func full(t *testing.T) Sources {
 	totals := session.PackageTotals{
 		Sent:            session.SentTotals{SourcePackets: 1, ParityPackets: 2, ManifestPackets: 3, ControlPackets: 4, SourceBytes: 10, ParityBytes: 20, ManifestBytes: 30, ControlBytes: 40},
 		NACKs:           session.NACKTotals{Served: 5, Merged: 6, Limited: 7},
-		ProvenMulticast: 100, ProvenUnicast: 200, LostNetwork: 11, LostReceiveBuffer: 12, LostDisk: 13, Rejected: 14, Rejoins: 15,
+		ProvenMulticast: 100, ProvenUnicast: 200, ProvenSeed: 300, LostNetwork: 11, LostReceiveBuffer: 12, LostDisk: 13, Rejected: 14, Rejoins: 15,
 		Results: map[[2]string]uint64{}, Fallbacks: map[string]uint64{},
 	}
-	for _, path := range []string{"multicast", "unicast"} {
+	for _, path := range []string{"multicast", "unicast", "seed"} {
 		for _, state := range []session.ClientState{session.ClientProven, session.ClientFailed, session.ClientLeft, session.ClientLost, session.ClientEvicted, session.ClientDropped} {
 			totals.Results[[2]string{string(state), path}] = 1
 		}
@@ -316,6 +316,7 @@ func TestValues(t *testing.T) {
 		`wimcast_sent_bytes_total{kind="control",package="w11@2026.11"} 40`,
 		`wimcast_client_proven_bytes_total{package="w11@2026.11",path="multicast"} 100`,
 		`wimcast_client_proven_bytes_total{package="w11@2026.11",path="unicast"} 200`,
+		`wimcast_client_proven_bytes_total{package="w11@2026.11",path="seed"} 300`,
 		`wimcast_nacks_total{package="w11@2026.11",result="served"} 5`,
 		`wimcast_nacks_total{package="w11@2026.11",result="merged"} 6`,
 		`wimcast_nacks_total{package="w11@2026.11",result="limited"} 7`,

@@ -13,12 +13,14 @@ import (
 // asker decides when a client asks for what it lacks (section 5). It is pure but
 // for its random source.
 type asker struct {
-	grtt    time.Duration
-	clients int
+	grtt     time.Duration
+	clients  int
+	expected func(block int) bool // not to be asked for, as it may be there; nil: none is
 
 	roundAt time.Time // no NACK before
 	fireAt  time.Time // the back-off that is running, zero for none
 
+	told   uint64    // highest number that need was told with as pass 0
 	pass   uint32    // the newest pass end told by status
 	tellAt time.Time // no need told before, at a pass end
 
@@ -47,6 +49,9 @@ func (a *asker) candidates(now time.Time, open map[int]*openBlock, highest uint6
 	var out []*openBlock
 	for _, b := range open {
 		n := b.lacking()
+		if a.expected != nil && a.expected(b.block) {
+			continue
+		}
 		if n <= 0 || now.Before(b.held) || now.Sub(b.seen) < a.grtt {
 			continue
 		}
@@ -153,6 +158,9 @@ func (a *asker) promise(now time.Time, promises []wire.Promise, open map[int]*op
 // newest packet number seen.
 func (a *asker) tell(client, pass uint32, highest uint64, lacks *bitset) {
 	a.parts, a.tries, a.partsAt = nil, 0, time.Time{}
+	if pass == 0 {
+		a.told = highest
+	}
 	if lacks.count > 0 || pass == 0 {
 		a.parts = wire.SplitNeed(client, pass, highest, lacks.runs())
 	}

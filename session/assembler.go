@@ -108,6 +108,8 @@ type imageState struct {
 	claims   map[int]bool        // image blocks of an earlier try, to be proven again
 	sources  map[int]source      // where an unproven block came from
 
+	seed *seeding // nil without one
+
 	open    map[int]*openBlock
 	spilled map[int]*symbolSet
 	ready   []job        // waiting for the prover
@@ -122,6 +124,7 @@ const (
 	fromMulticast source = iota
 	fromUnicast
 	fromHeld
+	fromSeed
 )
 
 func newImageState(digest crypto.Hash, geo geometry) *imageState {
@@ -152,8 +155,12 @@ func (s *imageState) settled(block int) bool {
 	return stored
 }
 
-// isClaimed reports whether a block of the stream waits to be proven again.
-func (s *imageState) isClaimed(block int) bool { return s.claims[block-s.geo.m] }
+// expected reports whether a block of the stream may turn out to be there without being asked for: it was
+// claimed by an earlier try, or the seed may have it.
+func (s *imageState) expected(block int) bool {
+	image := block - s.geo.m
+	return s.claims[image] || s.seed != nil && image >= 0 && s.seed.left.has(image)
+}
 
 // done reports whether every block is proven.
 func (s *imageState) done() bool { return s.manifest != nil && s.have.count == s.geo.b }
@@ -203,11 +210,12 @@ func (s *imageState) opened(block int, now time.Time) (b, victim *openBlock) {
 	return b, nil
 }
 
-// oldest returns the open image block that has been quiet longest.
+// oldest returns the open image block that has been quiet longest. One that the seed is being tried for isn't
+// spilled: its symbols could get over what was proven.
 func (s *imageState) oldest() *openBlock {
 	var oldest *openBlock
 	for _, b := range s.open {
-		if b.block >= s.geo.m && (oldest == nil || b.seen.Before(oldest.seen)) {
+		if b.block >= s.geo.m && (s.seed == nil || !s.seed.trying[b.block-s.geo.m]) && (oldest == nil || b.seen.Before(oldest.seen)) {
 			oldest = b
 		}
 	}
@@ -219,7 +227,7 @@ func (s *imageState) oldest() *openBlock {
 func (s *imageState) lacks() *bitset {
 	lacks := newBitset(s.geo.blocks())
 	for block := range s.geo.blocks() {
-		if s.settled(block) || s.claims[block-s.geo.m] {
+		if s.settled(block) || s.expected(block) {
 			continue
 		}
 		if b := s.open[block]; b != nil && b.lacking() <= b.k/2 {

@@ -44,6 +44,15 @@ func (s *bitset) clearAll() {
 	s.count = 0
 }
 
+// keep removes what isn't in another set of the same length.
+func (s *bitset) keep(other *bitset) {
+	s.count = 0
+	for i := range s.words {
+		s.words[i] &= other.words[i]
+		s.count += bits.OnesCount64(s.words[i])
+	}
+}
+
 // next returns the first member from i on, or -1.
 func (s *bitset) next(i int) int {
 	for w := i / 64; i < s.n && w < len(s.words); w++ {

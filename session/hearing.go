@@ -91,6 +91,7 @@ func (r *Receiver) begin(w *wire.Welcome) error {
 		return fmt.Errorf("%w: %w", ErrTarget, err)
 	}
 	r.image = newImageState(digest, geo)
+	r.beginSeed()
 	var claims []int
 	if claimed != nil {
 		claims = collect(claimed)
@@ -134,7 +135,7 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	defer h.close()
 	h.mu.Lock()
 	h.keys[uint8(w.Epoch)] = crypto.NewKeys(crypto.Mode(w.Mode), w.Session, w.Digest, w.Secret, w.Position)
-	h.asker = asker{grtt: grttFloor, clients: 1}
+	h.asker = asker{grtt: grttFloor, clients: 1, expected: r.image.expected}
 	h.meter.at = now
 	if w.Overflow {
 		r.notify(EventJoined, "joined %s, by unicast only", w.Package)
@@ -150,7 +151,7 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	if w.OutOfReach {
 		h.wantUnicast(now, wire.OutOfReach)
 	}
-	h.asker.tell(w.Client, 0, w.Position-1, r.image.lacks())
+	h.tellAll(0, w.Position-1)
 	h.feedProver()
 	h.mu.Unlock()
 
@@ -165,6 +166,10 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 		var earsFailed chan struct{}
 		if h.ears != nil {
 			earsFailed = h.ears.failed
+		}
+		var seeded chan seedAnswer
+		if d := r.image.seed; d != nil && !d.over {
+			seeded = d.seeder.answers
 		}
 		var fetched chan fetchedBlock
 		if h.unicast != nil {
@@ -203,6 +208,10 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 			h.mu.Lock()
 			h.hearOutcome(out)
 
+		case answer := <-seeded:
+			h.mu.Lock()
+			h.hearSeed(answer)
+
 		case block := <-fetched:
 			h.mu.Lock()
 			h.hearFetched(block)
@@ -238,6 +247,9 @@ func (h *hearing) step(now time.Time) {
 		return
 	}
 	h.feedProver()
+	if h.feedSeed() {
+		h.feedProver()
+	}
 	if h.fatal != nil {
 		h.sendDone(wire.Failed, h.fatal.Error())
 		h.end(h.fatal)

@@ -11,7 +11,7 @@ import (
 func (h *hearing) sendDone(result wire.Result, reason string) {
 	h.channel.send(&wire.Done{
 		Client: h.welcome.Client, Result: result, Multicast: uint64(h.totals.Multicast), Unicast: uint64(h.totals.Unicast),
-		Held: uint64(h.totals.Held), Reason: reason,
+		Held: uint64(h.totals.Held), Seed: uint64(h.totals.Seed), Reason: reason,
 	})
 }
 

@@ -80,7 +80,7 @@ func (h *hearing) opened(now time.Time, header wire.Header, n int) {
 	if !h.anything {
 		h.anything, h.firstAt = true, now
 		if header.Number > h.welcome.Position && h.unicast == nil {
-			h.asker.tell(h.welcome.Client, 0, header.Number, h.image.lacks())
+			h.tellAll(0, header.Number)
 		}
 		h.notify(EventMulticast, "hearing group %v", h.welcome.Group)
 	}
@@ -98,7 +98,7 @@ func (h *hearing) hearStatus(now time.Time, header wire.Header, raw, payload []b
 	}
 	if h.status != nil && h.unicast == nil && int64(status.Cursor) < int64(h.image.geo.blocks()) && int64(h.status.Cursor) < int64(h.image.geo.blocks()) {
 		h.asker.cursor(now, int(h.status.Cursor), int(status.Cursor), h.image.geo.blocks(), func(block int) bool {
-			return !h.image.settled(block) && h.image.open[block] == nil && !h.image.isClaimed(block)
+			return !h.image.settled(block) && h.image.open[block] == nil && !h.image.expected(block)
 		})
 	}
 	h.signed, h.signedAt, h.status = header.Number, now, status

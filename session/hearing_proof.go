@@ -84,6 +84,8 @@ func (r *Receiver) proven(i int, from source) {
 		r.totals.Unicast += n
 	case fromHeld:
 		r.totals.Held += n
+	case fromSeed:
+		r.totals.Seed += n
 	}
 }
 
@@ -125,6 +127,10 @@ func (h *hearing) hearOutcome(out outcome) {
 			h.unicast.giveBack(j.data)
 		}
 		h.totals.Repaired += uint64(out.repaired)
+	case jobSeed:
+		h.seedProven(out)
+	case jobLearn:
+		h.seedLearns(out)
 	case jobFinish:
 		if out.err == nil {
 			h.notify(EventProven, "every block is proven")
@@ -142,7 +148,7 @@ func (h *hearing) tellAgain(block int) {
 	if h.image.settled(block) || len(h.image.claims) > 0 {
 		return
 	}
-	h.asker.tell(h.welcome.Client, 0, max(h.window.newest, h.welcome.Position-1), h.image.lacks())
+	h.tellAll(0, max(h.window.newest, h.welcome.Position-1))
 }
 
 // settled takes a block whose hash is known.

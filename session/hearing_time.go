@@ -28,7 +28,7 @@ func (h *hearing) tick(now time.Time) (over bool, err error) {
 	if err := h.tickServer(now); err != nil {
 		return false, err
 	}
-	if h.image.done() && !h.finishing && len(h.image.ready) == 0 {
+	if d := h.image.seed; h.image.done() && !h.finishing && len(h.image.ready) == 0 && (d == nil || d.over) {
 		h.finishing = true
 		h.image.ready = append(h.image.ready, job{kind: jobFinish})
 		return false, nil
@@ -179,16 +179,28 @@ func (h *hearing) tickAsk(now time.Time) {
 	}
 	// At a pass end: what a NACK can't name is told as need, and told again should
 	// the pass stay ended, as when a block turned out bad only after it was told.
+	h.tellFreed(now)
 	if passEnded && len(a.parts) == 0 && !now.Before(a.tellAt) && len(s.busy) == 0 {
 		a.tellAt = now.Add(retry(0))
-		if lacks := s.lacks(); lacks.count > 0 {
-			a.tell(h.welcome.Client, a.pass, h.window.newest, lacks)
+		if h.tellAll(a.pass, h.window.newest) > 0 {
 			a.tellAt = now.Add(retry(2))
 		}
 	}
 	for _, part := range a.due(now) {
 		h.channel.send(part)
 	}
+}
+
+// tellAll tells all that is lacking as need, and returns how many blocks that are.
+func (h *hearing) tellAll(pass uint32, highest uint64) int {
+	lacks := h.image.lacks()
+	if lacks.count > 0 || pass == 0 {
+		h.asker.tell(h.welcome.Client, pass, highest, lacks)
+		if d := h.image.seed; d != nil {
+			d.freed.clearAll() // they are in it
+		}
+	}
+	return lacks.count
 }
 
 // tickSilence deals with a group that says nothing.
@@ -248,7 +260,7 @@ func (h *hearing) publish(now time.Time) {
 	s := h.image
 	last := h.progress.Load()
 	p := &Progress{
-		Package: h.welcome.Package, Size: s.geo.image, Proven: h.totals.Multicast + h.totals.Unicast + h.totals.Held,
+		Package: h.welcome.Package, Size: s.geo.image, Proven: h.totals.Multicast + h.totals.Unicast + h.totals.Held + h.totals.Seed,
 		OnUnicast: h.unicast != nil, Silent: now.Sub(h.heardAt), Totals: h.totals, Rate: last.Rate, Loss: h.lastLoss,
 	}
 	p.Unproven = int64(len(s.unproven)) * crypto.BlockSize

@@ -147,14 +147,15 @@ func (h *hearing) tickUnicast(now time.Time) {
 	})
 }
 
-// lastLacking returns the last run of image blocks that aren't there, at most fetchBlocks long.
+// lastLacking returns the last run of image blocks that neither are there nor may come from the seed, at most fetchBlocks long.
 func (h *hearing) lastLacking() (first, count int) {
 	s := h.image
 	last := s.geo.b - 1
-	for last >= 0 && s.settled(last+s.geo.m) {
+	there := func(i int) bool { return s.settled(i+s.geo.m) || s.seed != nil && s.seed.left.has(i) }
+	for last >= 0 && there(last) {
 		last--
 	}
-	for first = last; first >= 0 && last-first < fetchBlocks && !s.settled(first+s.geo.m); first-- {
+	for first = last; first >= 0 && last-first < fetchBlocks && !there(first); first-- {
 	}
 	return first + 1, last - first
 }

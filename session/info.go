@@ -63,7 +63,7 @@ type ClientInfo struct {
 	Slow Slowness
 
 	// Bytes of the image, as the client told when it was done.
-	Multicast, Unicast, Held int64
+	Multicast, Unicast, Held, Seed int64
 }
 
 // SessionInfo is a session as seen at one moment.

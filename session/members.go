@@ -365,7 +365,8 @@ func (s *sender) hearDone(now time.Time, m *member, done *wire.Done) {
 	if m.info.State.ended() && m.info.State != ClientLost && m.info.State != ClientDemoted {
 		return
 	}
-	m.info.Multicast, m.info.Unicast, m.info.Held = clampBytes(done.Multicast, s.geo.image), clampBytes(done.Unicast, s.geo.image), clampBytes(done.Held, s.geo.image)
+	m.info.Multicast, m.info.Unicast = clampBytes(done.Multicast, s.geo.image), clampBytes(done.Unicast, s.geo.image)
+	m.info.Held, m.info.Seed = clampBytes(done.Held, s.geo.image), clampBytes(done.Seed, s.geo.image)
 	state := ClientFailed
 	switch done.Result {
 	case wire.Proven:
@@ -391,13 +392,18 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 	s.server.revoke(m.token)
 	m.token = [32]byte{} // should the client come back with its resume token, it gets another one
 	path := "multicast"
-	if m.info.Unicast > m.info.Multicast {
+	switch most := max(m.info.Multicast, m.info.Unicast, m.info.Seed); most {
+	case m.info.Multicast:
+	case m.info.Unicast:
 		path = "unicast"
+	default:
+		path = "seed"
 	}
 	s.server.totals(s.pkg.Name, func(t *PackageTotals) {
 		t.Results[[2]string{string(state), path}]++
 		t.ProvenMulticast += uint64(m.info.Multicast)
 		t.ProvenUnicast += uint64(m.info.Unicast)
+		t.ProvenSeed += uint64(m.info.Seed)
 	})
 	s.log.Info("client ended", zap.String("client", m.info.Name), zap.String("state", string(state)), zap.String("reason", m.info.Reason))
 	if o := s.server.cfg.Observer; o != nil {

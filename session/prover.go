@@ -15,12 +15,12 @@ const proverQueue = 32
 // job is work on a whole block that would hold up the receiver: decoding, hashing, the disk.
 type job struct {
 	kind  jobKind
-	block int // stream number; image number for verify
+	block int // stream number; image number for verify and learn
 
 	// prove: a block whose symbols are all there.
 	open *openBlock
 	geo  geometry
-	// fetched: a block that came whole.
+	// fetched, seed: a block that came whole; learn: where to.
 	data []byte
 	from source
 	// want is the hash to hold it against, nil while unknown.
@@ -37,6 +37,8 @@ const (
 	jobFetched                   // hash, store
 	jobVerify                    // read, hash
 	jobSpill                     // store the source symbols of a block that isn't whole
+	jobSeed                      // hash, store what fits
+	jobLearn                     // read into data, hash
 	jobCheckpoint                // make durable
 	jobFinish
 )
@@ -99,12 +101,18 @@ func (p *prover) do(j job) outcome {
 		if out.err == nil {
 			p.settle(&out, j.open.data[:j.geo.length(j.block)], j.geo)
 		}
-	case jobFetched:
+	case jobFetched, jobSeed:
 		p.settle(&out, j.data, j.geo)
 	case jobVerify:
 		n, err := p.target.ReadBlock(j.block, p.block)
 		if out.err = err; err == nil {
 			out.hash = crypto.BlockHash(p.block[:n])
+			p.compare(&out)
+		}
+	case jobLearn:
+		n, err := p.target.ReadBlock(j.block, j.data)
+		if out.err = err; err == nil {
+			out.hash = crypto.BlockHash(j.data[:n])
 			p.compare(&out)
 		}
 	case jobSpill:

@@ -77,6 +77,8 @@ type ReceiverConfig struct {
 	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
 	Fetch  func(offer UnicastOffer) (Fetcher, error)
 	Target Target
+	// Seed is what there is of the image already; Run closes it, before Target's Finish. nil: nothing.
+	Seed Seed
 	// Notify hears of events, one after the other but from several goroutines; it must not block. May be nil.
 	Notify func(Event)
 	Log    *zap.Logger // may be nil
@@ -113,6 +115,7 @@ const (
 	EventMulticast EventKind = "multicast" // first packet of the group heard
 	EventMoved     EventKind = "moved"     // to another session of the package, with what is there
 	EventWaiting   EventKind = "waiting"   // for the session to start
+	EventSeed      EventKind = "seed"      // what came of the seed
 )
 
 // Event is something that a person at the client may want to know.
@@ -151,17 +154,17 @@ type Waiting struct {
 
 // ReceiverTotals counts over the whole Run.
 type ReceiverTotals struct {
-	Multicast, Unicast, Held int64 // bytes proven, by where they came from
-	Packets                  uint64
-	Lost                     uint64 // packets
-	KernelDrops, DiskDrops   uint64
-	Repaired                 uint64 // source symbols restored from parity
-	Duplicate                uint64 // symbols of no use: held already
-	Rejected                 uint64 // blocks
-	Rejoins, Reconnects      int
-	NACKs                    uint64
-	UnicastReason            string
-	Drops                    map[string]uint64
+	Multicast, Unicast, Held, Seed int64 // bytes proven, by where they came from
+	Packets                        uint64
+	Lost                           uint64 // packets
+	KernelDrops, DiskDrops         uint64
+	Repaired                       uint64 // source symbols restored from parity
+	Duplicate                      uint64 // symbols of no use: held already
+	Rejected                       uint64 // blocks
+	Rejoins, Reconnects            int
+	NACKs                          uint64
+	UnicastReason                  string
+	Drops                          map[string]uint64
 }
 
 // Result is what a Run ended with.
@@ -229,6 +232,7 @@ func (r *Receiver) Run(ctx context.Context) (Result, error) {
 	r.started = time.Now()
 	r.prover = newProver(r.cfg.Target)
 	defer r.prover.close()
+	defer r.endSeed()
 	lastSeen, seenOnce := r.started, false
 	wait := redialFirst
 	for attempt := 0; ; attempt++ {

@@ -89,6 +89,7 @@ type PackageTotals struct {
 	Sent                                     SentTotals // of ended sessions; running ones have their own
 	NACKs                                    NACKTotals // likewise
 	ProvenMulticast, ProvenUnicast           uint64     // bytes
+	ProvenSeed                               uint64     // likewise
 	LostNetwork, LostReceiveBuffer, LostDisk uint64     // packets
 	Rejected, Rejoins                        uint64
 	SilentAlarms                             uint64               // of groups that many clients can't hear

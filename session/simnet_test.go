@@ -457,6 +457,7 @@ type roomClient struct {
 	done     chan struct{}
 	cancel   context.CancelCauseFunc
 	fetcher  *simFetcher
+	seed     *simSeed // nil for none
 
 	elsewhere  int    // times it was sent to another server
 	pkg        string // w11 unless set
@@ -637,6 +638,9 @@ func (c *roomClient) start() *roomClient {
 	if c.maxPayload > 0 {
 		cfg.MaxPayload = func() int { return c.maxPayload }
 	}
+	if c.seed != nil {
+		cfg.Seed = c.seed
+	}
 	cfg.Machine.Host, cfg.Machine.UUID[15] = c.name, c.machine
 	c.receiver = NewReceiver(cfg)
 	seed := c.link.random.Uint64()
@@ -703,8 +707,8 @@ func (r *room) check(c *roomClient) {
 		r.t.Errorf("%s: content differs", c.name)
 	}
 	t := c.result.Totals
-	if sum := t.Multicast + t.Unicast + t.Held; sum != content.Size() {
-		r.t.Errorf("%s: %d bytes proven (multicast %d, unicast %d, held %d), want %d", c.name, sum, t.Multicast, t.Unicast, t.Held, content.Size())
+	if sum := t.Multicast + t.Unicast + t.Held + t.Seed; sum != content.Size() {
+		r.t.Errorf("%s: %d bytes proven (multicast %d, unicast %d, held %d, seed %d), want %d", c.name, sum, t.Multicast, t.Unicast, t.Held, t.Seed, content.Size())
 	}
 }
 

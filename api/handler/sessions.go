@@ -74,7 +74,7 @@ func memberOf(c *session.ClientInfo) api.Member {
 		Number: c.Number, Name: c.Name, Address: c.Peer.Addr.String(), Certificate: c.Peer.Name, Role: c.Peer.Role, State: string(c.State),
 		Reason: c.Reason, Joined: c.Joined, Ended: c.Ended, Progress: c.Progress, Rate: c.Rate, Loss: c.Loss, RTT: c.RTT.Seconds(),
 		LostNetwork: network, LostBuffer: c.KernelDrops, LostDisk: c.DiskDrops, Rejected: c.Rejected, NACKs: c.NACKs, Muted: c.Muted,
-		MulticastBytes: c.Multicast, UnicastBytes: c.Unicast, HeldBytes: c.Held, Slow: slowOf(&c.Slow),
+		MulticastBytes: c.Multicast, UnicastBytes: c.Unicast, HeldBytes: c.Held, SeedBytes: c.Seed, Slow: slowOf(&c.Slow),
 	}
 }
 

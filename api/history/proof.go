@@ -65,7 +65,7 @@ func (s *Store) machines(ctx context.Context, q *api.HistoryQuery) ([][]sighting
 	asked.add("c.name <> ?", forgottenName)
 	times := clientFilter(&api.HistoryQuery{Since: q.Since, Until: q.Until})
 	query := `SELECT c.machine, ` + asked.where() + `, c.name, c.uuid, c.serial, c.macs, c.certificate, c.state, c.reason, c.joined, coalesce(c.ended, s.seen), c.proven,
-		c.multicast_bytes, c.unicast_bytes, c.held_bytes, s.id, s.package, s.digest
+		c.multicast_bytes, c.unicast_bytes, c.held_bytes, c.seed_bytes, s.id, s.package, s.digest
 		FROM clients c JOIN sessions s ON s.id = c.session
 		WHERE c.machine IN (SELECT c.machine FROM clients c JOIN sessions s ON s.id = c.session WHERE ` + asked.where() + ` AND ` + times.where() + `) AND ` + times.where() + `
 		ORDER BY c.joined, c.id`
@@ -75,7 +75,7 @@ func (s *Store) machines(ctx context.Context, q *api.HistoryQuery) ([][]sighting
 		var c sighting
 		var proven sql.NullInt64
 		err := rows.Scan(&c.machine, &c.asked, &c.Name, &c.UUID, &c.Serial, &c.MACs, &c.Certificate, &c.State, &c.Reason, &c.from, &c.to, &proven,
-			&c.MulticastBytes, &c.UnicastBytes, &c.HeldBytes, &c.SessionID, &c.Package, &c.Digest)
+			&c.MulticastBytes, &c.UnicastBytes, &c.HeldBytes, &c.SeedBytes, &c.SessionID, &c.Package, &c.Digest)
 		c.Proven = atMaybe(proven)
 		byHardware[c.machine] = append(byHardware[c.machine], c)
 		return err
@@ -148,11 +148,13 @@ func judge(sightings []sighting, digest string) api.ProofMachine {
 
 // path is where most of an image's bytes came from.
 func path(c *api.HistoryClient) string {
-	switch most := max(c.MulticastBytes, c.UnicastBytes, c.HeldBytes); most {
+	switch most := max(c.MulticastBytes, c.UnicastBytes, c.HeldBytes, c.SeedBytes); most {
 	case c.MulticastBytes:
 		return "multicast"
 	case c.UnicastBytes:
 		return "unicast"
+	case c.HeldBytes:
+		return "held"
 	}
-	return "held"
+	return "seed"
 }

@@ -78,6 +78,8 @@ var migrations = []string{
 	  error   TEXT NOT NULL
 	) STRICT;
 	CREATE INDEX actions_session ON actions (session);`,
+	// 2: bytes from a seed.
+	`ALTER TABLE clients ADD COLUMN seed_bytes INTEGER NOT NULL DEFAULT 0;`,
 }
 
 // newerError says that a file was written by a newer version.

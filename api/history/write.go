@@ -33,7 +33,7 @@ type clientRow struct {
 	ended, proven                                                                    sql.NullInt64
 	progress                                                                         float64
 	lostNetwork, lostBuffer, lostDisk, rejected, rejoins, nacks                      int64
-	multicast, unicast, held                                                         int64
+	multicast, unicast, held, seed                                                   int64
 }
 
 // news reports whether a row says something that mustn't wait for the next refresh.
@@ -52,7 +52,7 @@ func rowOf(c *session.ClientInfo) clientRow {
 		address: c.Peer.Addr.String(), certificate: clean(c.Peer.Name), credential: clean(c.Peer.Serial), role: clean(c.Peer.Role), state: string(c.State), reason: clean(c.Reason),
 		joined: c.Joined.UnixMilli(), ended: millis(c.Ended), progress: c.Progress,
 		lostNetwork: int64(c.Lost - min(c.Lost, c.KernelDrops)), lostBuffer: int64(c.KernelDrops), lostDisk: int64(c.DiskDrops),
-		rejected: int64(c.Rejected), rejoins: int64(c.Rejoins), nacks: int64(c.NACKs), multicast: c.Multicast, unicast: c.Unicast, held: c.Held,
+		rejected: int64(c.Rejected), rejoins: int64(c.Rejoins), nacks: int64(c.NACKs), multicast: c.Multicast, unicast: c.Unicast, held: c.Held, seed: c.Seed,
 	}
 	if u := c.Machine.UUID; u != [16]byte{} && u != [16]byte(slices.Repeat([]byte{0xff}, 16)) {
 		r.uuid = uuidText(u)
@@ -211,13 +211,13 @@ WHERE session = ?1 RETURNING id`
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
 	updateClient = `UPDATE clients SET machine = ?3, name = ?4, uuid = ?5, serial = ?6, macs = ?7, address = ?8, certificate = ?9, certificate_serial = ?10, role = ?11,
   state = ?12, reason = ?13, joined = ?14, ended = ?15, proven = coalesce(?16, proven), progress = ?17, lost_network = ?18, lost_buffer = ?19, lost_disk = ?20,
-  rejected = ?21, rejoins = ?22, nacks = ?23, multicast_bytes = ?24, unicast_bytes = ?25, held_bytes = ?26
+  rejected = ?21, rejoins = ?22, nacks = ?23, multicast_bytes = ?24, unicast_bytes = ?25, held_bytes = ?26, seed_bytes = ?27
 WHERE session = ?1 AND number = ?2 RETURNING id`
 	insertAction = `INSERT INTO actions (at, who, action, session, name, client, detail, error)
 VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?)`
 	insertClient = `INSERT INTO clients (session, number, machine, name, uuid, serial, macs, address, certificate, certificate_serial, role, state, reason,
-  joined, ended, proven, progress, lost_network, lost_buffer, lost_disk, rejected, rejoins, nacks, multicast_bytes, unicast_bytes, held_bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
+  joined, ended, proven, progress, lost_network, lost_buffer, lost_disk, rejected, rejoins, nacks, multicast_bytes, unicast_bytes, held_bytes, seed_bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
 )
 
 // upsert runs an update, or where it finds nothing an insert with the same arguments,
@@ -302,7 +302,7 @@ func (w *writer) put(b *book, r clientRow, last bool) {
 		return
 	}
 	w.upsert(updateClient, insertClient, b.id, r.number, r.machine, r.name, r.uuid, r.serial, r.macs, r.address, r.certificate, r.credential, r.role, r.state, r.reason,
-		r.joined, r.ended, r.proven, r.progress, r.lostNetwork, r.lostBuffer, r.lostDisk, r.rejected, r.rejoins, r.nacks, r.multicast, r.unicast, r.held)
+		r.joined, r.ended, r.proven, r.progress, r.lostNetwork, r.lostBuffer, r.lostDisk, r.rejected, r.rejoins, r.nacks, r.multicast, r.unicast, r.held, r.seed)
 	b.clients[r.number] = r
 }
 

@@ -33,6 +33,7 @@ type getCommand struct {
 	Interface string  `help:"Network interface of the group, by name or address (default: the one that reaches the server)." placeholder:"NAME"`
 	Name      string  `help:"Name to be shown by (default: the host name)."`
 	Overwrite bool    `help:"Replace FILE if it exists."`
+	Seed      string  `help:"Older version of the image, or another file with much of it: what fits isn't sent again." placeholder:"OLD.wim" type:"path"`
 	NoUnicast bool    `help:"Never fetch by unicast, even where the package allows it."`
 	Lose      float64 `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
 	ReadSlow  int64   `hidden:"" help:"Receive buffer in bytes: for tests."`
@@ -105,10 +106,16 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 		return &codedError{exitDisk, err}
 	}
 	defer func() { _ = target.Close() }()
+	var seed session.Seed
+	if g.Seed != "" {
+		if seed, err = client.OpenSeed(g.Seed); err != nil {
+			return &codedError{exitUsage, err}
+		}
+	}
 
 	reach := &reacher{servers: nearestFirst(servers), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
 	cfg := session.ReceiverConfig{
-		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target,
+		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
 	}
 	if !g.NoUnicast {
@@ -416,9 +423,13 @@ func (s *screen) result(result session.Result, file string, err error) {
 		return
 	}
 	t := result.Totals
-	_, _ = fmt.Fprintf(s.c.out, "%s proven: %s in %s (%s multicast, %s unicast, %s held), %d packets lost, %d symbols repaired, SHA-256 %x\n",
+	seed := ""
+	if t.Seed > 0 {
+		seed = ", " + bytesText(float64(t.Seed)) + " seed"
+	}
+	_, _ = fmt.Fprintf(s.c.out, "%s proven: %s in %s (%s multicast, %s unicast, %s held%s), %d packets lost, %d symbols repaired, SHA-256 %x\n",
 		file, bytesText(float64(result.Size)), result.Elapsed.Round(100*time.Millisecond), bytesText(float64(t.Multicast)), bytesText(float64(t.Unicast)),
-		bytesText(float64(t.Held)), t.Lost, t.Repaired, result.SHA256)
+		bytesText(float64(t.Held)), seed, t.Lost, t.Repaired, result.SHA256)
 }
 
 // bytesText writes a number of bytes as people read it.

@@ -183,7 +183,7 @@ func took(seconds float64) string {
 }
 
 func historyClientTable(w io.Writer, list []api.HistoryClient, sessions bool) {
-	header := "CLIENT\tSTATE\tPROVEN AT\tTOOK\tMULTICAST\tUNICAST\tHELD\tLOST NETWORK/BUFFER/DISK\tADDRESS\tREASON"
+	header := "CLIENT\tSTATE\tPROVEN AT\tTOOK\tMULTICAST\tUNICAST\tHELD\tSEED\tLOST NETWORK/BUFFER/DISK\tADDRESS\tREASON"
 	if sessions {
 		header = "ID\tJOINED\tPACKAGE\t" + header
 	}
@@ -195,8 +195,8 @@ func historyClientTable(w io.Writer, list []api.HistoryClient, sessions bool) {
 			state += fmt.Sprintf(" at %.0f%%", 100*r.Progress)
 		}
 		row := []string{
-			printable(r.Name), state, local(r.Proven), took(r.Seconds), bytesText(float64(r.MulticastBytes)), bytesText(float64(r.UnicastBytes)), bytesText(float64(r.HeldBytes)),
-			fmt.Sprintf("%d/%d/%d", r.LostNetwork, r.LostBuffer, r.LostDisk), printable(r.Address), printable(r.Reason),
+			printable(r.Name), state, local(r.Proven), took(r.Seconds), bytesText(float64(r.MulticastBytes)), bytesText(float64(r.UnicastBytes)),
+			bytesText(float64(r.HeldBytes)), bytesText(float64(r.SeedBytes)), fmt.Sprintf("%d/%d/%d", r.LostNetwork, r.LostBuffer, r.LostDisk), printable(r.Address), printable(r.Reason),
 		}
 		if sessions {
 			row = append([]string{fmt.Sprint(r.SessionID), local(r.Joined), printable(r.Package)}, row...)

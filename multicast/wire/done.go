@@ -30,13 +30,14 @@ func (r Result) String() string {
 
 // Done ends a client's part in a session (section 6.6).
 //
-//	u8 type | u32 client | u8 result | u64 multicast | u64 unicast | u64 held | string reason
+//	u8 type | u32 client | u8 result | u64 multicast | u64 unicast | u64 held | u64 seed | string reason
 type Done struct {
 	Client    uint32
 	Result    Result
 	Multicast uint64 // bytes of the image proven from the group
 	Unicast   uint64 // bytes proven from unicast
 	Held      uint64 // bytes proven from what was held at join
+	Seed      uint64 // bytes proven from an older version of the image or the like
 	Reason    string // one sentence, empty when proven
 }
 
@@ -50,11 +51,12 @@ func (m *Done) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, m.Multicast)
 	b = binary.BigEndian.AppendUint64(b, m.Unicast)
 	b = binary.BigEndian.AppendUint64(b, m.Held)
+	b = binary.BigEndian.AppendUint64(b, m.Seed)
 	return appendText(b, m.Reason)
 }
 
 func parseDone(r *reader) (*Done, error) {
-	m := &Done{Client: r.u32(), Result: Result(r.u8()), Multicast: r.u64(), Unicast: r.u64(), Held: r.u64(), Reason: r.text()}
+	m := &Done{Client: r.u32(), Result: Result(r.u8()), Multicast: r.u64(), Unicast: r.u64(), Held: r.u64(), Seed: r.u64(), Reason: r.text()}
 	r.check(m.Result <= Left)
 	if err := r.end("done"); err != nil {
 		return nil, err

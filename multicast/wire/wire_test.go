@@ -59,7 +59,7 @@ func samples() []Message {
 		&EpochWanted{Client: 3, Seen: 2},
 		&Epoch{Client: 3, Number: 2, Secret: filled[[32]byte](11), Position: 1 << 41},
 		&EpochHeard{Client: 3, Number: 2},
-		&Done{Client: 3, Result: Failed, Multicast: 1, Unicast: 2, Held: 3, Reason: "disk full"},
+		&Done{Client: 3, Result: Failed, Multicast: 1, Unicast: 2, Held: 3, Seed: 4, Reason: "disk full"},
 		&DoneHeard{Client: 3},
 		&UnicastWanted{Client: 3, Reason: GroupSilent},
 		&UnicastAnswer{Client: 3, Granted: true},

@@ -192,7 +192,7 @@ type Event struct {
 
 // Totals is what a client counted.
 type Totals struct {
-	Multicast, Unicast, Held         int64
+	Multicast, Unicast, Held, Seed   int64
 	Packets, Lost                    uint64
 	KernelDrops, DiskDrops, Repaired uint64
 	Duplicate, Rejected, NACKs       uint64
