@@ -78,6 +78,8 @@ var migrations = []string{
 	  error   TEXT NOT NULL
 	) STRICT;
 	CREATE INDEX actions_session ON actions (session);`,
+	// 2: what its clients had the package by; '' without one, and before there were any.
+	`ALTER TABLE sessions ADD COLUMN deployment TEXT NOT NULL DEFAULT ''`,
 }
 
 // newerError says that a file was written by a newer version.
