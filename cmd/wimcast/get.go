@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ import (
 
 // getCommand receives an image.
 type getCommand struct {
-	Package   string  `arg:"" help:"Name, name@version or digest of the package."`
+	Package   string  `arg:"" help:"Deployment; or name, name@version or digest of a package."`
 	Output    string  `short:"o" help:"File to write (default: the package's name with .wim, here)." placeholder:"FILE"`
 	Interface string  `help:"Network interface of the group, by name or address (default: the one that reaches the server)." placeholder:"NAME"`
 	Name      string  `help:"Name to be shown by (default: the host name)."`
@@ -90,6 +91,9 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
 	}
 	servers := bundle.Servers
+	if bundle.Identity().Role == keyex.Operator {
+		servers = onControlPort(servers)
+	}
 	if len(c.place.Server) > 0 {
 		servers = withPort(c.place.Server, controlPort)
 	}
@@ -134,6 +138,18 @@ func (g *getCommand) target(output string, screen *screen) (closingTarget, error
 		return &discard{}, nil
 	}
 	return client.OpenFile(output, client.Options{Overwrite: g.Overwrite, Notice: func(text string) { screen.event("notice", text) }})
+}
+
+// onControlPort returns where servers take clients whose bundle names the admin API.
+func onControlPort(servers []string) []string {
+	out := make([]string, len(servers))
+	for i, server := range servers {
+		out[i] = server
+		if host, _, err := net.SplitHostPort(server); err == nil {
+			out[i] = net.JoinHostPort(host, strconv.Itoa(controlPort))
+		}
+	}
+	return out
 }
 
 // fileName makes a file's name of a package's.
