@@ -46,8 +46,17 @@ type rule struct {
 
 func (f *deploymentFlags) all() []rule {
 	return []rule{
-		{"start", f.Start}, {"min_clients", f.MinClients}, {"delay", f.Delay}, {"delay_from", f.DelayFrom}, {"at", f.At}, {"max_clients", f.MaxClients},
-		{"overflow", f.Overflow}, {"slow", f.Slow}, {"floor", f.Floor}, {"grace", f.Grace}, {"weight", f.Weight},
+		{"start", f.Start},
+		{"min_clients", f.MinClients},
+		{"delay", f.Delay},
+		{"delay_from", f.DelayFrom},
+		{"at", f.At},
+		{"max_clients", f.MaxClients},
+		{"overflow", f.Overflow},
+		{"slow", f.Slow},
+		{"floor", f.Floor},
+		{"grace", f.Grace},
+		{"weight", f.Weight},
 	}
 }
 
@@ -207,8 +216,15 @@ func (s *deploymentShow) Run(ctx context.Context, c *console) error {
 	}
 	return c.print(d, func(w io.Writer) {
 		lines := [][2]string{
-			{"name", d.Name}, {"image", d.Image}, {"now", nowText(&d)}, {"index", indexText(&d)}, {"who", whoText(&d)}, {"content", d.Content}, {"comment", d.Comment},
-			{"created", d.Created.Local().Format(time.DateTime)}, {"changed", d.Changed.Local().Format(time.DateTime)},
+			{"name", d.Name},
+			{"image", d.Image},
+			{"now", nowText(&d)},
+			{"index", indexText(&d)},
+			{"who", whoText(&d)},
+			{"content", d.Content},
+			{"comment", d.Comment},
+			{"created", d.Created.Local().Format(time.DateTime)},
+			{"changed", d.Changed.Local().Format(time.DateTime)},
 		}
 		for _, r := range (&deploymentFlags{}).all() {
 			if value, ok := d.Rules[r.key]; ok {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -138,18 +137,6 @@ func (g *getCommand) target(output string, screen *screen) (closingTarget, error
 		return &discard{}, nil
 	}
 	return client.OpenFile(output, client.Options{Overwrite: g.Overwrite, Notice: func(text string) { screen.event("notice", text) }})
-}
-
-// onControlPort returns where servers take clients whose bundle names the admin API.
-func onControlPort(servers []string) []string {
-	out := make([]string, len(servers))
-	for i, server := range servers {
-		out[i] = server
-		if host, _, err := net.SplitHostPort(server); err == nil {
-			out[i] = net.JoinHostPort(host, strconv.Itoa(controlPort))
-		}
-	}
-	return out
 }
 
 // fileName makes a file's name of a package's.

@@ -79,22 +79,22 @@ func slashless(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
 
 // String says in one line what a deployment is, for a record of changes.
 func (d *Deployment) String() string {
-	out := fmt.Sprintf("%s: image %s", d.Name, d.Image)
+	parts := []string{"image " + d.Image}
 	if d.Index > 0 {
-		out += fmt.Sprintf(", index %d", d.Index)
+		parts = append(parts, fmt.Sprintf("index %d", d.Index))
 	}
 	if len(d.Who) > 0 {
-		out += ", for " + strings.Join(d.Who, " ")
+		parts = append(parts, "for "+strings.Join(d.Who, " "))
 	}
 	for _, key := range RuleKeys() {
 		if value, ok := d.Rules[key]; ok {
-			out += fmt.Sprintf(", %s %s", key, value)
+			parts = append(parts, key+" "+value)
 		}
 	}
 	if d.Content != Download {
-		out += ", content " + string(d.Content)
+		parts = append(parts, "content "+string(d.Content))
 	}
-	return out
+	return d.Name + ": " + strings.Join(parts, ", ")
 }
 
 func (d *Deployment) clone() Deployment {

@@ -51,7 +51,9 @@ func TestCheck(t *testing.T) {
 		{"index", func(d *Deployment) { d.Index = 4 }, &w11, []string{"index: w11@2 has no image 4, the last is 3; next: wimcast deployment set \"lab12\" --index N"}},
 		{"index below", func(d *Deployment) { d.Index = -1 }, &w11, []string{"index: -1 isn't between"}},
 		{"patterns", func(d *Deployment) { d.Who = []string{"", "[", "a\nb"} }, &w11, []string{"who: \"\" is not a pattern", "who: \"[\" is not a pattern", "who: the character '\\n'"}},
-		{"rules", func(d *Deployment) { d.Rules = map[string]string{"colour": "red", "delay": "", "floor": strings.Repeat("9", 65)} }, &w11, []string{"unknown key \"colour\"", "delay: is empty", "floor: 65 bytes"}},
+		{"rules", func(d *Deployment) {
+			d.Rules = map[string]string{"colour": "red", "delay": "", "floor": strings.Repeat("9", 65)}
+		}, &w11, []string{"unknown key \"colour\"", "delay: is empty", "floor: 65 bytes"}},
 		{"content", func(d *Deployment) { d.Content = "elsewhere" }, &w11, []string{"content: \"elsewhere\" is none of download, direct"}},
 		{"direct", func(d *Deployment) { d.Content = Direct }, &w11, []string{"content: direct is not supported", "next: --content download"}},
 		{"direct and multicast-only", func(d *Deployment) { d.Content = Direct }, &only, []string{"deployment lab12: content: direct reads from the point, and package w11@2 is multicast-only; next: --content download, or first: wimcast image set \"w11@2\" --no-multicast-only"}},
