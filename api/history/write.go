@@ -157,7 +157,9 @@ func (s *Store) commit(db *sql.DB, running, ended []session.SessionInfo) error {
 	}
 	defer func() { _ = tx.Rollback() }()
 	w := &writer{tx: tx, now: time.Now(), books: s.books, refresh: s.writes%refreshEvery == 0, statements: map[string]*sql.Stmt{}}
-	s.writes++
+	if len(running) > 0 { // an action before a session doesn't put off the first look at its clients
+		s.writes++
+	}
 	for _, e := range s.pending {
 		switch {
 		case e.client != nil:
