@@ -20,6 +20,7 @@ type HistorySession struct {
 	ID          int64     `json:"id"`      // never given twice
 	Session     string    `json:"session"` // its name when it ran, as "s7": the daemon's next life begins with s1 again
 	Package     string    `json:"package"`
+	Deployment  string    `json:"deployment,omitempty"` // what its clients had the package by
 	Digest      string    `json:"digest"`
 	Mode        string    `json:"mode"`
 	Group       string    `json:"group"`

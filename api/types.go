@@ -50,11 +50,12 @@ type ImageChange struct {
 type Session struct {
 	ID         string    `json:"id"`
 	Package    string    `json:"package"`
+	Deployment string    `json:"deployment,omitempty"` // what its clients have the package by
 	Digest     string    `json:"digest"`
 	Mode       string    `json:"mode"`
 	State      string    `json:"state"`
 	Group      string    `json:"group"`
-	Lane       int       `json:"lane,omitempty"` // 1: the slower session of its package; 2: clients beyond a limit, by unicast
+	Lane       int       `json:"lane,omitempty"` // 1: the slower session of its package; 2: clients that take unicast alone
 	Start      string    `json:"start"`          // auto or scheduled
 	Deadline   time.Time `json:"start_deadline,omitzero"`
 	Minimum    int       `json:"min_clients,omitempty"`     // start it, while it waits

@@ -180,7 +180,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 type putter func(name string, value float64, labels ...string)
 
 func collectSession(put putter, s *session.SessionInfo) {
-	put("session_info", 1, s.ID, s.Package, "", s.Mode.String())
+	put("session_info", 1, s.ID, s.Package, s.Deployment, s.Mode.String())
 	byState := map[session.ClientState]int{}
 	var progress []float64
 	for _, c := range s.Clients {

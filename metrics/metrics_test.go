@@ -53,7 +53,7 @@ func scrape(t *testing.T, m *Metrics) (text []byte, ours map[string]*dto.MetricF
 // running is a session in which every state of a client occurs, three of them with progress.
 func running() session.SessionInfo {
 	s := session.SessionInfo{
-		ID: "s7", Package: "w11@2026.11", Mode: crypto.Encrypted, State: wire.Casting, Started: time.Now(), Progress: time.UnixMilli(1_700_000_000_250),
+		ID: "s7", Package: "w11@2026.11", Deployment: "lab12", Mode: crypto.Encrypted, State: wire.Casting, Started: time.Now(), Progress: time.UnixMilli(1_700_000_000_250),
 		Rate: 25e6, RateReason: session.RateLoss, Deadline: time.UnixMilli(1_700_000_100_500),
 	}
 	for i, state := range []session.ClientState{
@@ -297,7 +297,7 @@ func TestValues(t *testing.T) {
 	text, _ := scrape(t, fullMetrics(t))
 	for _, want := range []string{
 		`wimcast_build_info{version="1.2.3"} 1`,
-		`wimcast_session_info{deployment="",mode="encrypted",package="w11@2026.11",session="s7"} 1`,
+		`wimcast_session_info{deployment="lab12",mode="encrypted",package="w11@2026.11",session="s7"} 1`,
 		`wimcast_session_clients{session="s7",state="waiting"} 1`,
 		`wimcast_session_clients{session="s7",state="receiving"} 2`,
 		`wimcast_session_clients{session="s7",state="proven"} 0`,

@@ -10,9 +10,11 @@ import (
 
 // Conditions are what may change of a Server while it runs.
 type Conditions struct {
-	Ceiling float64                // bytes/s of UDP payload, of all sessions together
-	Limits  Limits                 // clients that have a place keep it
-	Rules   func(pkg string) Rules // of a package by name@version; it must not block
+	Ceiling float64 // bytes/s of UDP payload, of all sessions together
+	Limits  Limits  // clients that have a place keep it
+	// Rules returns those of a deployment ("": without one) of a package, by name@version; false leaves what the session
+	// has. It must not block.
+	Rules func(deployment, pkg string) (Rules, bool)
 }
 
 // Adjust changes the conditions of a running server. Running sessions take over the rules of their package, but for those
@@ -32,8 +34,8 @@ func (s *Server) Adjust(c Conditions) (adjusted []string) {
 			continue
 		}
 		_ = one.ask(func(one *sender) {
-			rules := c.Rules(one.pkg.Name).inUse(one.pkg.Unicast)
-			if rules == one.rules {
+			rules, known := c.Rules(one.pkg.Deployment, one.pkg.Name)
+			if rules = rules.inUse(one.pkg.Unicast); !known || rules == one.rules {
 				return
 			}
 			one.log.Info("rules of the session changed with the configuration", zap.Any("rules", rules))

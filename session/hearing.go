@@ -137,7 +137,7 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	h.keys[uint8(w.Epoch)] = crypto.NewKeys(crypto.Mode(w.Mode), w.Session, w.Digest, w.Secret, w.Position)
 	h.asker = asker{grtt: grttFloor, clients: 1, expected: r.image.expected}
 	h.meter.at = now
-	if w.Overflow {
+	if w.Alone() {
 		r.notify(EventJoined, "joined %s, by unicast only", w.Package)
 	} else {
 		r.notify(EventJoined, "joined %s (%s) at group %v", w.Package, crypto.Mode(w.Mode), w.Group)
@@ -145,7 +145,7 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 	if w.Notice != "" {
 		r.notify(EventNotice, "%s", w.Notice)
 	}
-	if !w.Overflow {
+	if !w.Alone() {
 		h.listen()
 	}
 	if w.OutOfReach {

@@ -150,7 +150,7 @@ func (h *hearing) tickReport(now time.Time) {
 	h.sequence++
 	report := &wire.Report{
 		Client: h.welcome.Client, Sequence: h.sequence, AnswerWanted: now.Sub(h.channel.heard) > serverGone/6 || h.sequence == 1,
-		OnUnicast: h.unicast != nil, GroupSilent: now.Sub(h.heardAt) > silentRejoin && !h.welcome.Overflow,
+		OnUnicast: h.unicast != nil, GroupSilent: now.Sub(h.heardAt) > silentRejoin && !h.welcome.Alone(),
 		Highest: h.meter.highest, Opened: h.meter.opened + h.meter.openedBefore, Lost: h.meter.lost() + h.meter.lostBefore,
 		KernelDrops: h.kernelDrops(), DiskDrops: h.totals.DiskDrops, Delivery: uint64(p.delivery), Loss: uint32(p.loss * 1e6), Delay: p.delay,
 		Proven: uint32(h.image.have.count), Rejected: uint32(h.totals.Rejected), Rejoins: uint16(min(h.totals.Rejoins, 65535)),
@@ -205,7 +205,11 @@ func (h *hearing) tellAll(pass uint32, highest uint64) int {
 
 // tickSilence deals with a group that says nothing.
 func (h *hearing) tickSilence(now time.Time) error {
-	if h.welcome.Overflow { // there is no group
+	switch { // without a group
+	case h.welcome.UnicastOnly:
+		h.wantUnicast(now, wire.UnicastOnly)
+		return nil
+	case h.welcome.Overflow:
 		h.wantUnicast(now, wire.Overflow)
 		return nil
 	}

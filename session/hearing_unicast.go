@@ -84,6 +84,8 @@ func describe(r wire.Reason) string {
 		return "this machine needs more repair than a whole image"
 	case wire.Overflow:
 		return "the session has all the clients that it may"
+	case wire.UnicastOnly:
+		return "multicast isn't allowed here"
 	case wire.OperatorHand:
 		return "sent there by the distribution point"
 	}

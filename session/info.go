@@ -76,7 +76,7 @@ type SessionInfo struct {
 	Unicast   bool
 	State     wire.State
 	Group     netip.AddrPort
-	Lane      int // 0; 1 for the slower session, where demoted clients go; 2 for clients beyond a limit, by unicast alone
+	Lane      int // 0; 1 for the slower session, where demoted clients go; 2 for clients that take unicast alone: beyond a limit, or not allowed multicast
 	Start     StartRule
 	Deadline  time.Time // starts then at the latest; zero unless clients wait for the start
 	Minimum   int       // starts once so many wait; 0: not by their number
@@ -101,6 +101,9 @@ type SessionInfo struct {
 	Limiting   uint32     // client whose report made the latest cut, 0 before the first; it stays when the rate is back
 	GRTT       time.Duration
 	Progress   time.Time // of the last block that any client proved
+
+	// Deployment is what its clients have the package by; "" without one.
+	Deployment string
 
 	Sent    SentTotals
 	NACKs   NACKTotals

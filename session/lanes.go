@@ -13,7 +13,7 @@ import (
 // Implementation constants of lanes (docs/design.md, "Slow clients").
 const (
 	slowLane    = 1 // two speeds: 0 and this
-	unicastLane = 2 // of clients beyond a limit, all by unicast; it has no group
+	unicastLane = 2 // of clients beyond a limit or not allowed multicast, all by unicast; it has no group
 	lanes       = 3
 	slowWeight  = 0.25             // of the slower session where it shares the ceiling, against 1: the faster one keeps four fifths
 	climbAfter  = 20 * time.Second // keeps up for so long in the slower session before it moves up,

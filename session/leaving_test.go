@@ -148,11 +148,11 @@ func TestAdjust(t *testing.T) {
 		r.client("pc").start()
 		time.Sleep(time.Second)
 		adjust := func(ceiling float64, rules Rules) []string {
-			return r.server.Adjust(Conditions{Ceiling: ceiling, Limits: Limits{MaxClients: 1}, Rules: func(pkg string) Rules {
-				if pkg != "w11@1" {
+			return r.server.Adjust(Conditions{Ceiling: ceiling, Limits: Limits{MaxClients: 1}, Rules: func(deployment, pkg string) (Rules, bool) {
+				if pkg != "w11@1" || deployment != "" {
 					t.Errorf("asked for %s", pkg)
 				}
-				return rules
+				return rules, true
 			}})
 		}
 		if got := fmt.Sprint(adjust(2e6, Rules{Slow: SlowDrop, Floor: 1e5, Grace: time.Minute})); got != "[s1]" {
@@ -198,7 +198,7 @@ func TestAdjustStart(t *testing.T) {
 		r.client("pc01").start()
 		r.client("pc02").start()
 		time.Sleep(time.Second)
-		r.server.Adjust(Conditions{Ceiling: 40e6, Rules: func(string) Rules { return Rules{Start: StartScheduled, MinClients: 2} }})
+		r.server.Adjust(Conditions{Ceiling: 40e6, Rules: func(string, string) (Rules, bool) { return Rules{Start: StartScheduled, MinClients: 2}, true }})
 		time.Sleep(time.Second)
 		if r.waits() {
 			t.Error("still waits")

@@ -14,8 +14,8 @@ import (
 	"wimcast/multicast/wire"
 )
 
-// join gives a client its place and answers with a welcome.
-func (s *sender) join(l *link, join *wire.Join, number uint32) {
+// join gives a client its place and answers with a welcome. why says why it isn't allowed multicast, "" where it is.
+func (s *sender) join(l *link, join *wire.Join, number uint32, why string) {
 	now := time.Now()
 	m := s.roster.find(l, join)
 	if refused := s.server.barred(s.key, l, machineKey(l.peer, join.Machine)); refused != nil { // since it was let in
@@ -56,13 +56,13 @@ func (s *sender) join(l *link, join *wire.Join, number uint32) {
 	}
 	s.idle = time.Time{}
 	notice, source := s.way(l, join)
-	overflow := s.lane == unicastLane
-	if overflow {
-		notice = s.overflowed(m)
+	alone := s.lane == unicastLane
+	if alone {
+		notice = s.byUnicast(m, why)
 	}
 	m.epoch, m.given = s.epoch, s.epoch
 	l.send(&wire.Welcome{
-		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: notice != "" && !overflow, Overflow: overflow,
+		Request: join.Request, Client: m.number, Session: s.session, Mode: uint8(s.mode), Unicast: s.pkg.Unicast, OutOfReach: notice != "" && !alone, Overflow: alone && why == "", UnicastOnly: alone && why != "",
 		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
 		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: source,
 		PublicKey: [32]byte(s.signer.Public().(ed25519.PublicKey)), Resume: m.resume, HTTPSPort: s.server.cfg.HTTPSPort, Token: m.token,

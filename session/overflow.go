@@ -18,8 +18,26 @@ func noGroup() *Group {
 	return &Group{Caster: nowhere{}}
 }
 
-// overflowed sends a client beyond a limit to unicast, and returns what it is told.
-func (s *sender) overflowed(m *member) string {
+// admitUnicast lets a machine in that isn't allowed multicast. It neither waits for others nor takes a place from them. The
+// caller holds mu.
+func (s *Server) admitUnicast(now time.Time, key sessionKey, machine string, pkg *Package, join *wire.Join) admission {
+	if join.NoUnicast {
+		return admission{refused: &RefusedError{Code: wire.MulticastOff, Text: pkg.UnicastOnly + ", and this client was told never to fetch by unicast; next: leave out --no-unicast"}}
+	}
+	s.unqueue(key, machine)
+	if book := s.book(key); book.places[machine] == nil || !book.places[machine].bars {
+		book.places[machine] = &place{until: now.Add(admitKept), bars: true}
+	}
+	return admission{lane: unicastLane}
+}
+
+// byUnicast sends a client of a session without a group to unicast, and returns what it is told: why it isn't allowed multicast, or
+// that it is beyond a limit.
+func (s *sender) byUnicast(m *member, why string) string {
+	if why != "" {
+		s.toUnicast(m, wire.UnicastOnly)
+		return why + "; fetching by unicast"
+	}
 	s.toUnicast(m, wire.Overflow)
 	return fmt.Sprintf("the multicast session of %s is full; fetching by unicast", s.pkg.Name)
 }

@@ -34,7 +34,14 @@ const (
 type place struct {
 	until time.Time // kept until then; zero: held by a member
 	over  bool      // beyond a limit: by unicast only
+	bars  bool      // not allowed multicast: by unicast only
 	spare bool      // it doesn't count, as the machine takes the rest by unicast
+}
+
+// of reports whether a place is one in a session: the machine may have come back with another certificate, into one with a group or
+// without, before its earlier part ended.
+func (p *place) of(key sessionKey) bool {
+	return p != nil && (p.over || p.bars) == (key.lane == unicastLane)
 }
 
 // limit is what a client waits for; a closed set.
@@ -153,7 +160,7 @@ func (b *castBook) taken(now time.Time) int {
 		switch {
 		case !p.until.IsZero() && now.After(p.until):
 			delete(b.places, machine)
-		case !p.over && !p.spare:
+		case !p.over && !p.bars && !p.spare:
 			n++
 		}
 	}
@@ -187,6 +194,12 @@ func (s *Server) admit(l *link, key sessionKey, pkg *Package, join *wire.Join) a
 	}
 	if refused := book.refused[machine]; refused != nil {
 		return admission{refused: refused}
+	}
+	if pkg.UnicastOnly != "" {
+		return s.admitUnicast(now, key, machine, pkg, join)
+	}
+	if p := book.places[machine]; p != nil && p.bars {
+		delete(book.places, machine) // it comes with another certificate, or multicast has been allowed
 	}
 	lane := 0
 	if d := book.slow[machine]; d != nil && d.slow {
@@ -320,7 +333,7 @@ func (s *Server) takePlace(key sessionKey, machine string) {
 		s.book(key).places[machine] = p
 	}
 	p.until = time.Time{}
-	p.over = p.over || key.lane == unicastLane
+	p.over = p.over || key.lane == unicastLane && !p.bars
 }
 
 // leavePlace notes that a machine has left its place, which is kept for as long as told, should it come again.
@@ -328,7 +341,7 @@ func (s *Server) leavePlace(key sessionKey, machine string, keep time.Duration) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	book := s.casts[key.cast()]
-	if book == nil || book.places[machine] == nil {
+	if book == nil || !book.places[machine].of(key) {
 		return
 	}
 	if keep > 0 {
@@ -342,7 +355,7 @@ func (s *Server) leavePlace(key sessionKey, machine string, keep time.Duration) 
 func (s *Server) sparePlace(key sessionKey, machine string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if book := s.casts[key.cast()]; book != nil && book.places[machine] != nil {
+	if book := s.casts[key.cast()]; book != nil && book.places[machine].of(key) {
 		book.places[machine].spare = true
 	}
 }

@@ -400,7 +400,7 @@ func (r *Receiver) elsewhere() {
 // checkWelcome refuses a welcome that makes no sense.
 func (r *Receiver) checkWelcome(w *wire.Welcome) error {
 	mode := crypto.Mode(w.Mode)
-	if !validSymbol(int(w.SymbolSize)) || w.ImageSize > crypto.MaxImageSize || (mode != crypto.Encrypted && mode != crypto.Clear) || !w.Group.IsValid() && !w.Overflow {
+	if !validSymbol(int(w.SymbolSize)) || w.ImageSize > crypto.MaxImageSize || (mode != crypto.Encrypted && mode != crypto.Clear) || !w.Group.IsValid() && !w.Alone() {
 		return fmt.Errorf("%w: the distribution point's welcome makes no sense to this version (symbol %d, mode %d); update the client", ErrRefused, w.SymbolSize, w.Mode)
 	}
 	return nil

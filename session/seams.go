@@ -55,6 +55,11 @@ type Package struct {
 	Unicast bool // may also be fetched by unicast: the package isn't multicast-only
 	Content Content
 	Rules   Rules
+	// Deployment is what the client has the package by; "" without one. Each has sessions of its own.
+	Deployment string
+	// UnicastOnly says why the client that it was opened for may not have it by multicast, in words; "" when it may. The package
+	// has unicast then.
+	UnicastOnly string
 }
 
 // Group is where a session sends.

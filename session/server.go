@@ -66,9 +66,10 @@ type Server struct {
 	ended    []SessionInfo // the latest, for those who ask what became of one
 }
 
-// sessionKey tells running sessions apart. Packages of one content with the same flags
+// sessionKey tells running sessions apart. Packages of one content with the same flags, by the same deployment,
 // share a session; a package whose flags change gets another one, while the clients of the old one go on.
 type sessionKey struct {
+	deployment       string
 	digest           crypto.Hash
 	encrypt, unicast bool
 	lane             int // 0; slowLane for the slower session of the same cast
@@ -177,7 +178,7 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 		refuse(err)
 		return nil
 	}
-	key := sessionKey{pkg.Content.Digest(), pkg.Encrypt, pkg.Unicast, 0}
+	key := sessionKey{deployment: pkg.Deployment, digest: pkg.Content.Digest(), encrypt: pkg.Encrypt, unicast: pkg.Unicast}
 	decided := s.admit(l, key, pkg, join)
 	var session *sender
 	if decided.admitted() {
@@ -205,7 +206,8 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 		return nil
 	}
 	number := s.clients.Add(1)
-	session.post(func(sender *sender) { sender.join(l, join, number) })
+	why := pkg.UnicastOnly
+	session.post(func(sender *sender) { sender.join(l, join, number, why) })
 	return session
 }
 
@@ -253,7 +255,7 @@ func (s *Server) newSender(key sessionKey, pkg *Package, group *Group) *sender {
 	}
 	session := &sender{
 		id: id, key: key, lane: key.lane, rules: s.rulesFor(key, pkg), session: crypto.NewSessionID(), pkg: pkg, group: group, geo: geo, server: s,
-		log:  s.cfg.Log.With(zap.String("session", id), zap.String("package", pkg.Name)),
+		log:  s.cfg.Log.With(zap.String("session", id), zap.String("package", pkg.Name), zap.String("deployment", pkg.Deployment)),
 		mail: make(chan func(*sender), mailboxLength), stopped: make(chan struct{}),
 		mode: crypto.Clear, epoch: 1, secret: crypto.NewSecret(), signer: signer, number: 1,
 		manifest: manifest, roots: crypto.Roots(manifest), need: newBitset(geo.blocks()), debts: newDebtBook(),
@@ -271,7 +273,7 @@ func (s *Server) newSender(key sessionKey, pkg *Package, group *Group) *sender {
 		session.schedule.open(now, "") // its clients have waited, or don't wait for each other
 	}
 	session.info = SessionInfo{
-		ID: id, Session: session.session, Package: pkg.Name, Digest: pkg.Content.Digest(), Mode: session.mode, Unicast: pkg.Unicast, Lane: key.lane,
+		ID: id, Session: session.session, Package: pkg.Name, Deployment: pkg.Deployment, Digest: pkg.Content.Digest(), Mode: session.mode, Unicast: pkg.Unicast, Lane: key.lane,
 		Group: group.Addr, Started: now, ImageSize: geo.image, Blocks: geo.b, Symbol: geo.symbol, Progress: now,
 	}
 	return session

@@ -434,6 +434,7 @@ type room struct {
 	limits  Limits
 	others  map[string]*simContent // packages beside w11
 	pool    int                    // groups; 0: any number
+	deploy  func(*Package, Peer)   // changes a package that is opened; nil: nothing
 
 	mu       sync.Mutex
 	server   *Server
@@ -461,6 +462,7 @@ type roomClient struct {
 
 	elsewhere  int    // times it was sent to another server
 	pkg        string // w11 unless set
+	role       string // client unless set
 	machine    byte   // of its UUID; 0: none
 	noUnicast  bool
 	maxPayload int
@@ -479,14 +481,18 @@ func newRoom(t *testing.T, seed uint64, size int) *room {
 // start starts a server, as after a crash: it knows nothing.
 func (r *room) start() {
 	s := NewServer(ServerConfig{
-		Open: func(_ context.Context, ref string, _ Peer) (*Package, error) {
+		Open: func(_ context.Context, ref string, peer Peer) (*Package, error) {
 			content := r.content
 			if ref != "w11" {
 				if content = r.others[ref]; content == nil {
 					return nil, &RefusedError{Code: 1, Text: "no package " + ref}
 				}
 			}
-			return &Package{Name: ref + "@1", Encrypt: r.encrypt, Unicast: r.unicast, Content: content, Rules: r.rules}, nil
+			p := &Package{Name: ref + "@1", Encrypt: r.encrypt, Unicast: r.unicast, Content: content, Rules: r.rules}
+			if r.deploy != nil {
+				r.deploy(p, peer)
+			}
+			return p, nil
 		},
 		OpenGroup: func() (*Group, error) {
 			g := &simGroup{hearers: map[*simHearer]bool{}}
@@ -593,7 +599,7 @@ func (c *roomClient) dial(context.Context) (Control, error) {
 	c.control = server
 	s := r.server
 	r.serving.Go(func() {
-		_ = s.Serve(context.Background(), Peer{Name: c.name, Role: "client", Serial: "1", Addr: netip.MustParseAddrPort("10.77.0.2:1000")}, server)
+		_ = s.Serve(context.Background(), Peer{Name: c.name, Role: cmp.Or(c.role, "client"), Serial: "1", Addr: netip.MustParseAddrPort("10.77.0.2:1000")}, server)
 	})
 	return &simControl{link: c.link, in: down, out: up}, nil
 }

@@ -154,7 +154,9 @@ func (s *stage) start(place rig.Place, config rig.Config) {
 			s.t.Logf("daemon's log:\n%s", s.daemon.Log())
 		}
 	})
-	s.cli("image", "add", s.image, "--name", "w11", "--version", "1")
+	if _, err := s.daemon.AddImage(s.ctx, s.image, "w11", "--version", "1"); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // cli runs wimcast against the daemon; it must succeed.
@@ -529,9 +531,12 @@ func TestCastRefusals(t *testing.T) {
 	t.Run("multicast not allowed", func(t *testing.T) {
 		s.cli("image", "set", "w11", "--no-multicast")
 		defer s.cli("image", "set", "w11", "--multicast")
-		r, _ := s.ended(s.get(6), 4)
-		if !strings.Contains(r.Error, "--multicast") {
-			t.Errorf("error: %s", r.Error)
+		g := s.get(6)
+		if _, totals := s.proven(g); totals.Multicast > 0 || totals.Unicast != s.size {
+			t.Errorf("%+v", totals)
+		}
+		if told := fmt.Sprint(g.Events()); !strings.Contains(told, "isn't allowed by multicast") || !strings.Contains(told, "--multicast") {
+			t.Errorf("isn't told why: %s", told)
 		}
 	})
 	t.Run("file exists", func(t *testing.T) {
@@ -601,6 +606,10 @@ func TestCastImages(t *testing.T) {
 	if out := s.cli("image", "show", "w11"); !strings.Contains(out, "Workstation") {
 		t.Errorf("image show: %s", out)
 	}
+	if _, err := s.daemon.CLI(s.ctx, "image", "rename", "w11", "lab"); err == nil || !strings.Contains(err.Error(), "deployment w11 names it") {
+		t.Errorf("renaming what a deployment names: %v", err)
+	}
+	s.cli("deployment", "remove", "w11")
 	s.cli("image", "rename", "w11", "lab")
 	if out := s.cli("image", "set", "lab", "--multicast-only", "--no-encrypt", "--comment", "for lab 12"); !strings.Contains(out, "clear, multicast-only") {
 		t.Errorf("image set: %s", out)

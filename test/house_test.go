@@ -41,7 +41,7 @@ var house = map[string]room{
 		"it is a record of sessions; the protocol never reads it",
 	},
 	"api/handler": {
-		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library"},
+		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
@@ -60,7 +60,8 @@ var house = map[string]room{
 		[]string{"library/wim", "library/wimlib", "crypto"},
 		"it is images at rest and knows nothing of casting them",
 	},
-	"library/wimlib": {nil, "it runs a program and knows no library"},
+	"library/deployment": {nil, "it keeps who may have what, and holds that against packages that it is shown"},
+	"library/wimlib":     {nil, "it runs a program and knows no library"},
 	"crypto/keyex": {
 		[]string{"crypto"},
 		"it carries messages without understanding them",

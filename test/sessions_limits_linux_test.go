@@ -26,14 +26,14 @@ type member struct {
 	welcome *wire.Welcome
 }
 
-// listening returns where the daemon takes clients.
+// listening returns where the daemon takes clients, since it was last started.
 func (s *stage) listening() netip.AddrPort {
 	s.t.Helper()
-	found := regexp.MustCompile(`"listen":"([^"]+)"`).FindStringSubmatch(s.daemon.Log())
+	found := regexp.MustCompile(`"listen":"([^"]+)"`).FindAllStringSubmatch(s.daemon.Log(), -1)
 	if found == nil {
 		s.t.Fatalf("the log doesn't say where the daemon listens:\n%s", s.daemon.Log())
 	}
-	return netip.MustParseAddrPort(found[1])
+	return netip.MustParseAddrPort(found[len(found)-1][1])
 }
 
 // joins dials and joins as a machine of that name; the error says what came in place of a welcome.
@@ -173,7 +173,9 @@ func TestSessionsTen(t *testing.T) {
 		if out, err := exec.CommandContext(s.ctx, "wimlib-imagex", "capture", source, images[i], "noise", "--compress=none", "--no-acls").CombinedOutput(); err != nil {
 			t.Fatalf("capture: %v: %s", err, out)
 		}
-		s.cli("image", "add", images[i], "--name", fmt.Sprintf("p%d", i), "--version", "1")
+		if _, err := s.daemon.AddImage(s.ctx, images[i], fmt.Sprintf("p%d", i), "--version", "1"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var gets []*rig.Get
 	for i := range packages {

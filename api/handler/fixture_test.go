@@ -27,6 +27,7 @@ import (
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/deployment"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 )
@@ -39,6 +40,7 @@ type point struct {
 	t         *testing.T
 	dir       string
 	library   *library.Library
+	deployed  *deployment.Store
 	authority *keyex.Authority
 	sessions  *session.Server
 	events    *Events
@@ -63,6 +65,8 @@ func newPoint(t *testing.T) *point {
 	}
 	var err error
 	p.library, err = library.Open(filepath.Join(p.dir, "library"))
+	must(err)
+	p.deployed, err = deployment.Open(filepath.Join(p.dir, "deployments.json"))
 	must(err)
 	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
 	must(err)
@@ -100,7 +104,7 @@ func newPoint(t *testing.T) *point {
 
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
-		Library: p.library, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
+		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
 		Status: func() api.Status {
 			return api.Status{Version: "test", Listen: "127.0.0.1:7600", Admin: p.remote, Interface: "lo"}
 		},

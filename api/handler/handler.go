@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,14 +26,16 @@ import (
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/deployment"
 	"wimcast/session"
 )
 
 // Config is what the API gives access to. All fields are required that don't say otherwise.
 type Config struct {
-	Library   *library.Library
-	Sessions  *session.Server
-	Authority *keyex.Authority // nil where an organisation's own PKI is used: bundles are then not ours to make
+	Library     *library.Library
+	Deployments *deployment.Store
+	Sessions    *session.Server
+	Authority   *keyex.Authority // nil where an organisation's own PKI is used: bundles are then not ours to make
 	// Trust judges those who come over HTTPS, again at each request.
 	Trust  *keyex.Trust
 	Events *Events
@@ -42,6 +45,10 @@ type Config struct {
 	Status  func() api.Status
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
 	MayBeMulticastOnly func(name, version string) error
+	// CheckRules refuses a deployment whose rules contradict themselves, the configuration, or the package; may be nil.
+	CheckRules func(deployment.Deployment, library.Package) error
+	// Deployed is called when deployments have changed; may be nil.
+	Deployed func()
 	// Recheck ends control channels whose credentials aren't good any more.
 	Recheck func() int
 	// Servers are the addresses that bundles name unless told otherwise: of the control
@@ -53,6 +60,7 @@ type Config struct {
 // server holds what the handlers need.
 type server struct {
 	Config
+	edits sync.Mutex // of packages and deployments: what one is held against mustn't change before it is stored
 }
 
 // API is the admin API. Safe for concurrent use.
@@ -67,7 +75,7 @@ var _ http.Handler = (*API)(nil)
 
 // New returns the API. It starts nothing.
 func New(cfg Config) *API {
-	a := &API{server: &server{cfg}, mux: http.NewServeMux(), foreign: http.NewCrossOriginProtection(), errorLog: zap.NewStdLog(cfg.Log)}
+	a := &API{server: &server{Config: cfg}, mux: http.NewServeMux(), foreign: http.NewCrossOriginProtection(), errorLog: zap.NewStdLog(cfg.Log)}
 	for _, r := range routes() {
 		a.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, request *http.Request) { a.server.serve(r, w, request) })
 	}

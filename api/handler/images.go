@@ -68,7 +68,9 @@ func (s *server) changeImage(r *http.Request) (any, error) {
 	if err := read(r, &change); err != nil {
 		return nil, err
 	}
-	if err := s.mayChange(r.PathValue("ref"), change); err != nil {
+	s.edits.Lock()
+	defer s.edits.Unlock()
+	if err := s.mayChange(r.PathValue("ref"), &change); err != nil {
 		return nil, err
 	}
 	p, err := s.Library.Change(r.PathValue("ref"), library.Change{
@@ -81,30 +83,13 @@ func (s *server) changeImage(r *http.Request) (any, error) {
 	return imageOf(&p), nil
 }
 
-// mayChange refuses a change that contradicts the configuration.
-func (s *server) mayChange(ref string, change api.ImageChange) error {
-	if s.MayBeMulticastOnly == nil {
-		return nil
-	}
-	p, err := s.Library.Get(ref)
-	if err != nil {
-		return err
-	}
-	name, only := p.Name, p.Flags.MulticastOnly
-	if change.Name != nil {
-		name = *change.Name
-	}
-	if change.MulticastOnly != nil {
-		only = *change.MulticastOnly
-	}
-	if !only {
-		return nil
-	}
-	return s.MayBeMulticastOnly(name, p.Version)
-}
-
 func (s *server) removeImage(r *http.Request) (any, error) {
 	ref := r.PathValue("ref")
+	s.edits.Lock()
+	defer s.edits.Unlock()
+	if err := s.mayRemove(ref); err != nil {
+		return nil, err
+	}
 	if err := s.Library.Remove(ref); err != nil {
 		return nil, err
 	}

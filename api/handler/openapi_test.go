@@ -106,6 +106,7 @@ func TestSchemas(t *testing.T) {
 	doc := document(t)
 	for name, value := range map[string]any{
 		"Problem": api.Problem{}, "Status": api.Status{}, "Image": api.Image{}, "ImageInfo": api.ImageInfo{}, "ImageChange": api.ImageChange{},
+		"Deployment": api.Deployment{}, "DeploymentChange": api.DeploymentChange{},
 		"Session": api.Session{}, "SessionWait": api.SessionWait{}, "Queued": api.Queued{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
 		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{},
 		"Event": api.Event{}, "EventClient": api.EventClient{},
@@ -301,6 +302,11 @@ func TestAnswers(t *testing.T) {
 	ask(operator, "DELETE /v1/images/{ref}", "/v1/images/w13", "", http.StatusNotFound)
 	ask(operator, "DELETE /v1/images/{ref}", both, "", refused)
 	ask(operator, "DELETE /v1/images/{ref}", "/v1/images/w10", "", http.StatusOK)
+
+	p.askDeployments(func(operation, path, body string, status int) []byte {
+		t.Helper()
+		return ask(operator, operation, path, body, status)
+	})
 
 	// Sessions and their clients.
 	pc01 := p.join("pc01", "w11")

@@ -25,7 +25,7 @@ func (s *server) listSessions(*http.Request) (any, error) {
 
 func sessionOf(info *session.SessionInfo) api.Session {
 	out := api.Session{
-		ID: info.ID, Package: info.Package, Digest: info.Digest.String(), Mode: info.Mode.String(), State: info.State.String(),
+		ID: info.ID, Package: info.Package, Deployment: info.Deployment, Digest: info.Digest.String(), Mode: info.Mode.String(), State: info.State.String(),
 		Group: groupOf(info), Lane: info.Lane, Start: string(info.Start), Deadline: info.Deadline, Minimum: info.Minimum, Waiting: info.Waiting, Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
 		Limit: info.Limit, SlowPolicy: string(info.Slow), Floor: info.Floor, Grace: info.Grace.Seconds(), Alarm: info.Alarm,
 		Rate: info.Rate, Ceiling: info.Ceiling, RateReason: string(info.RateReason), GRTT: info.GRTT.Seconds(), Epoch: info.Epoch, Pass: info.Pass,

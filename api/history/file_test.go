@@ -224,3 +224,28 @@ func TestFileIsPrivate(t *testing.T) {
 		}
 	}
 }
+
+// TestMigrateDeployments: a file of before deployments keeps its sessions, and takes those that have one.
+func TestMigrateDeployments(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history.db")
+	db := raw(t, path)
+	if err := migrate(t.Context(), db, migrations[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`INSERT INTO sessions VALUES (7, x'01', 's7', 'w10@1', 'd', 'encrypted', '', 1, 1, 2, 2, 'ended', 'done', 0, 0, 0, 0, 0, 0, 0, 0, 0)`); err != nil {
+		t.Fatal(err)
+	}
+	_ = db.Close()
+	s, err := Open(path, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	info := cast(1, "w11@1", 1)
+	info.Deployment = "lab12"
+	told(s, over(info, 2, ended(joined(1, "pc01", 1), session.ClientProven, 2)))
+	list, err := s.Sessions(t.Context(), api.HistoryQuery{})
+	if err != nil || len(list) != 2 || list[0].Deployment != "lab12" || list[1].Package != "w10@1" || list[1].Deployment != "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+}

@@ -19,7 +19,7 @@ var ErrNotFound = errors.New("not in the history")
 // The columns that queries read, in the order of their scans.
 const (
 	sessionColumns = `s.id, s.name, s.package, s.digest, s.mode, s.address, s.size, s.state, s.reason, s.started, s.ended, s.seen,
-  s.source_packets, s.parity_packets, s.manifest_packets, s.control_packets, s.bytes, s.errors, s.nacks_served, s.nacks_merged, s.nacks_limited`
+  s.source_packets, s.parity_packets, s.manifest_packets, s.control_packets, s.bytes, s.errors, s.nacks_served, s.nacks_merged, s.nacks_limited, s.deployment`
 	clientColumns = `c.id, c.session, c.number, c.name, c.uuid, c.serial, c.macs, c.address, c.certificate, c.certificate_serial, c.role, c.state, c.reason,
   c.joined, c.ended, c.proven, c.progress, c.lost_network, c.lost_buffer, c.lost_disk, c.rejected, c.rejoins, c.nacks, c.multicast_bytes, c.unicast_bytes, c.held_bytes, c.seed_bytes`
 	actionColumns = `a.id, a.at, a.who, a.action, a.session, a.name, a.client, a.detail, a.error`
@@ -133,7 +133,7 @@ func (s *Store) sessions(ctx context.Context, f filter, limit int) ([]api.Histor
 		var ended sql.NullInt64
 		err := rows.Scan(&r.ID, &r.Session, &r.Package, &r.Digest, &r.Mode, &r.Group, &r.Size, &r.State, &r.Reason, &started, &ended, &seen,
 			&r.Sent.SourcePackets, &r.Sent.ParityPackets, &r.Sent.ManifestPackets, &r.Sent.ControlPackets, &r.Sent.Bytes, &r.Sent.Errors,
-			&r.NACKs.Served, &r.NACKs.Merged, &r.NACKs.Limited, &r.Clients, &r.Proven, &r.Failed, &r.Interrupted)
+			&r.NACKs.Served, &r.NACKs.Merged, &r.NACKs.Limited, &r.Deployment, &r.Clients, &r.Proven, &r.Failed, &r.Interrupted)
 		r.Started, r.Seen, r.Ended = at(started), at(seen), atMaybe(ended)
 		r.Seconds = r.Seen.Sub(r.Started).Seconds()
 		list = append(list, r)

@@ -80,6 +80,8 @@ var migrations = []string{
 	CREATE INDEX actions_session ON actions (session);`,
 	// 2: bytes from a seed.
 	`ALTER TABLE clients ADD COLUMN seed_bytes INTEGER NOT NULL DEFAULT 0;`,
+	// 3: what its clients had the package by; '' without one, and before there were any.
+	`ALTER TABLE sessions ADD COLUMN deployment TEXT NOT NULL DEFAULT ''`,
 }
 
 // newerError says that a file was written by a newer version.

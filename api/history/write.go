@@ -157,7 +157,9 @@ func (s *Store) commit(db *sql.DB, running, ended []session.SessionInfo) error {
 	}
 	defer func() { _ = tx.Rollback() }()
 	w := &writer{tx: tx, now: time.Now(), books: s.books, refresh: s.writes%refreshEvery == 0, statements: map[string]*sql.Stmt{}}
-	s.writes++
+	if len(running) > 0 { // an action before a session doesn't put off the first look at its clients
+		s.writes++
+	}
 	for _, e := range s.pending {
 		switch {
 		case e.client != nil:
@@ -204,11 +206,11 @@ type writer struct {
 // What is there is updated, else inserted: an INSERT with ON CONFLICT would use up an id each time.
 const (
 	updateSession = `UPDATE sessions SET seen = ?9, ended = coalesce(?10, ended), state = iif(state = 'ended', state, ?11), reason = ?12, source_packets = ?13,
-  parity_packets = ?14, manifest_packets = ?15, control_packets = ?16, bytes = ?17, errors = ?18, nacks_served = ?19, nacks_merged = ?20, nacks_limited = ?21
+  parity_packets = ?14, manifest_packets = ?15, control_packets = ?16, bytes = ?17, errors = ?18, nacks_served = ?19, nacks_merged = ?20, nacks_limited = ?21, deployment = ?22
 WHERE session = ?1 RETURNING id`
 	insertSession = `INSERT INTO sessions (session, name, package, digest, mode, address, size, started, seen, ended, state, reason,
-  source_packets, parity_packets, manifest_packets, control_packets, bytes, errors, nacks_served, nacks_merged, nacks_limited)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
+  source_packets, parity_packets, manifest_packets, control_packets, bytes, errors, nacks_served, nacks_merged, nacks_limited, deployment)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
 	updateClient = `UPDATE clients SET machine = ?3, name = ?4, uuid = ?5, serial = ?6, macs = ?7, address = ?8, certificate = ?9, certificate_serial = ?10, role = ?11,
   state = ?12, reason = ?13, joined = ?14, ended = ?15, proven = coalesce(?16, proven), progress = ?17, lost_network = ?18, lost_buffer = ?19, lost_disk = ?20,
   rejected = ?21, rejoins = ?22, nacks = ?23, multicast_bytes = ?24, unicast_bytes = ?25, held_bytes = ?26, seed_bytes = ?27
@@ -282,7 +284,7 @@ func (w *writer) row(info *session.SessionInfo) *book {
 		info.ImageSize, info.Started.UnixMilli(), seen.UnixMilli(), millis(info.Ended), state, clean(info.Reason),
 		int64(sent.SourcePackets), int64(sent.ParityPackets), int64(sent.ManifestPackets), int64(sent.ControlPackets),
 		int64(sent.SourceBytes+sent.ParityBytes+sent.ManifestBytes+sent.ControlBytes), int64(sent.Errors),
-		int64(info.NACKs.Served), int64(info.NACKs.Merged), int64(info.NACKs.Limited))
+		int64(info.NACKs.Served), int64(info.NACKs.Merged), int64(info.NACKs.Limited), clean(info.Deployment))
 	b := w.books[info.Session]
 	if b == nil {
 		b = &book{clients: map[uint32]clientRow{}}

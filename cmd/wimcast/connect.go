@@ -104,3 +104,15 @@ func findSocket() string {
 	}
 	return sockets()[0]
 }
+
+// onControlPort returns where servers take clients whose bundle names the admin API.
+func onControlPort(servers []string) []string {
+	out := make([]string, len(servers))
+	for i, server := range servers {
+		out[i] = server
+		if host, _, err := net.SplitHostPort(server); err == nil {
+			out[i] = net.JoinHostPort(host, strconv.Itoa(controlPort))
+		}
+	}
+	return out
+}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,5 +93,13 @@ func TestConnect(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", says, err, tc.want)
 		}
+	}
+}
+
+// TestOnControlPort: an operator's bundle names the admin API; get looks for clients' port there.
+func TestOnControlPort(t *testing.T) {
+	got := onControlPort([]string{"10.1.2.3:7601", "[2001:db8::1]:7601", "dp1:9000"})
+	if want := []string{"10.1.2.3:7600", "[2001:db8::1]:7600", "dp1:7600"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

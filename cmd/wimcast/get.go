@@ -28,7 +28,7 @@ import (
 
 // getCommand receives an image.
 type getCommand struct {
-	Package   string  `arg:"" help:"Name, name@version or digest of the package."`
+	Package   string  `arg:"" help:"Deployment; or name, name@version or digest of a package."`
 	Output    string  `short:"o" help:"File to write (default: the package's name with .wim, here)." placeholder:"FILE"`
 	Interface string  `help:"Network interface of the group, by name or address (default: the one that reaches the server)." placeholder:"NAME"`
 	Name      string  `help:"Name to be shown by (default: the host name)."`
@@ -91,6 +91,9 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
 	}
 	servers := bundle.Servers
+	if bundle.Identity().Role == keyex.Operator {
+		servers = onControlPort(servers)
+	}
 	if len(c.place.Server) > 0 {
 		servers = withPort(c.place.Server, controlPort)
 	}

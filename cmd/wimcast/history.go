@@ -148,11 +148,11 @@ func (l *historyList) Run(ctx context.Context, c *console) error {
 		for i := range list {
 			s := &list[i]
 			rows = append(rows, strings.Join([]string{
-				fmt.Sprint(s.ID), local(s.Started), took(s.Seconds), printable(s.Session), printable(s.Package), sessionState(s), fmt.Sprint(s.Clients), fmt.Sprint(s.Proven),
+				fmt.Sprint(s.ID), local(s.Started), took(s.Seconds), printable(s.Session), printable(s.Package), printable(s.Deployment), sessionState(s), fmt.Sprint(s.Clients), fmt.Sprint(s.Proven),
 				fmt.Sprint(s.Failed), bytesText(float64(s.Sent.Bytes)), repairText(s), printable(s.Reason),
 			}, "\t"))
 		}
-		table(w, "ID\tSTARTED\tTOOK\tSESSION\tPACKAGE\tSTATE\tCLIENTS\tPROVEN\tFAILED\tSENT\tREPAIR\tREASON", rows)
+		table(w, "ID\tSTARTED\tTOOK\tSESSION\tPACKAGE\tDEPLOYMENT\tSTATE\tCLIENTS\tPROVEN\tFAILED\tSENT\tREPAIR\tREASON", rows)
 	})
 }
 
@@ -223,6 +223,9 @@ func (h *historyShow) Run(ctx context.Context, c *console) error {
 	return c.print(s, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "session   %d, %s when it ran\npackage   %s (%s, %s), digest %s\nstarted   %s\n", s.ID, printable(s.Session), printable(s.Package), s.Mode, bytesText(float64(s.Size)),
 			s.Digest, local(s.Started))
+		if s.Deployment != "" {
+			_, _ = fmt.Fprintf(w, "deployed  by %s\n", printable(s.Deployment))
+		}
 		switch s.State {
 		case api.HistoryEnded:
 			_, _ = fmt.Fprintf(w, "ended     %s, after %s: %s\n", local(s.Ended), took(s.Seconds), printable(s.Reason))

@@ -51,11 +51,11 @@ func (*sessionList) Run(ctx context.Context, c *console) error {
 				state = "unicast only"
 			}
 			rows = append(rows, strings.Join([]string{
-				s.ID, printable(s.Package), s.Mode, state, fmt.Sprint(len(s.Clients)), fmt.Sprint(proven),
+				s.ID, printable(s.Deployment), printable(s.Package), s.Mode, state, fmt.Sprint(len(s.Clients)), fmt.Sprint(proven),
 				fmt.Sprintf("%.0f/%.0f/%.0f%%", 100*s.Progress, 100*s.Median, 100*s.Most), bytesText(s.Rate) + "/s", eta(s), s.Group,
 			}, "\t"))
 		}
-		table(w, "ID\tPACKAGE\tMODE\tSTATE\tCLIENTS\tPROVEN\tMIN/MED/MAX\tRATE\tETA\tGROUP", rows)
+		table(w, "ID\tDEPLOYMENT\tPACKAGE\tMODE\tSTATE\tCLIENTS\tPROVEN\tMIN/MED/MAX\tRATE\tETA\tGROUP", rows)
 	})
 }
 
@@ -156,6 +156,9 @@ func showSession(w io.Writer, s *api.Session) {
 	_, _ = fmt.Fprintf(w, "package   %s (%s)\nstate     %s, running for %s, group %s, epoch %d\nrate      %s/s of %s/s (%s%s), GRTT %.1f ms\nsent      %d source, %d parity packets (%.3f), %d NACKs served, %d merged\n\n",
 		printable(s.Package), s.Mode, s.State, since(s.Started), s.Group, s.Epoch, bytesText(s.Rate), bytesText(s.Ceiling), s.RateReason,
 		limiting(s), 1000*s.GRTT, s.Sent.SourcePackets, s.Sent.ParityPackets, overhead, s.NACKs.Served, s.NACKs.Merged)
+	if s.Deployment != "" {
+		_, _ = fmt.Fprintf(w, "deployed  by %s\n\n", printable(s.Deployment))
+	}
 	if !s.Deadline.IsZero() {
 		_, _ = fmt.Fprintf(w, "start     %s\n\n", waits(s))
 	}

@@ -12,6 +12,8 @@ import (
 	"wimcast/api"
 	"wimcast/api/handler"
 	"wimcast/crypto/keyex"
+	"wimcast/library"
+	"wimcast/library/deployment"
 )
 
 const (
@@ -43,9 +45,11 @@ func (d *distributionPoint) listenAdmin() (err error) {
 		}
 	}
 	d.api = handler.New(handler.Config{
-		Library: d.library, Sessions: d.sessions, Authority: d.authority, Trust: d.trust, Events: d.events, History: d.history, Status: d.status,
+		Library: d.library, Deployments: d.deployed, Sessions: d.sessions, Authority: d.authority, Trust: d.trust, Events: d.events, History: d.history, Status: d.status,
 		Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), AdminServers: d.adminServers(),
-		MayBeMulticastOnly: func(name, version string) error { return d.config().checkMulticastOnly(name, version) }, Log: d.log.Named("admin"),
+		MayBeMulticastOnly: func(name, version string) error { return d.config().checkMulticastOnly(name, version) },
+		CheckRules:         func(one deployment.Deployment, p library.Package) error { return d.config().checkDeployment(&one, &p) },
+		Deployed:           func() { d.adjust() }, Log: d.log.Named("admin"),
 	})
 	return nil
 }

@@ -117,20 +117,19 @@ func (c *config) layers(name, version string) []sessionConfig {
 	return out
 }
 
-// rules returns how a package's sessions are run. The configuration has been checked.
-func (c *config) rules(name, version string) session.Rules {
+// table returns what holds for a package.
+func (c *config) table(name, version string) sessionConfig {
 	s := c.Session
 	for _, layer := range c.layers(name, version) {
 		s = layer.over(s)
 	}
-	r, _ := s.rules()
-	return r
+	return s
 }
 
-// rulesOf returns how a package's sessions are run, by name@version.
-func (c *config) rulesOf(pkg string) session.Rules {
-	name, version, _ := strings.Cut(pkg, "@")
-	return c.rules(name, version)
+// rules returns how a package's sessions are run. The configuration has been checked.
+func (c *config) rules(name, version string) session.Rules {
+	r, _ := c.table(name, version).rules()
+	return r
 }
 
 // limits returns those of the distribution point.
@@ -143,15 +142,8 @@ func (c *config) limits() session.Limits {
 func (c *config) checkRules() error {
 	var errs []error
 	check := func(table string, s sessionConfig) {
-		r, err := s.rules()
-		for _, err := range split(err) {
+		for _, err := range c.checkTable(s) {
 			errs = append(errs, fmt.Errorf("%s.%w", table, err))
-		}
-		if most := c.Limits.MaxClients; most > 0 && r.MinClients > most {
-			errs = append(errs, fmt.Errorf("%s.min_clients (%d) is above limits.max_clients (%d): so many never get in", table, r.MinClients, most))
-		}
-		if ceiling := float64(c.Multicast.Ceiling); ceiling > 0 && r.Floor > ceiling {
-			errs = append(errs, fmt.Errorf("%s.floor (%.0f B/s) is above multicast.ceiling (%.0f B/s): nobody could take it", table, r.Floor, ceiling))
 		}
 	}
 	if n := c.Limits.MaxClients; n < 0 {
@@ -175,13 +167,22 @@ func (c *config) checkRules() error {
 			continue // it has the same errors
 		}
 		name, version, _ := strings.Cut(ref, "@")
-		s := c.Session
-		for _, layer := range c.layers(name, version) {
-			s = layer.over(s)
-		}
-		check(fmt.Sprintf("package.%q", ref), s)
+		check(fmt.Sprintf("package.%q", ref), c.table(name, version))
 	}
 	return errors.Join(errs...)
+}
+
+// checkTable holds a whole table against itself and what else is configured. The errors name keys without their table.
+func (c *config) checkTable(s sessionConfig) []error {
+	r, err := s.rules()
+	errs := split(err)
+	if most := c.Limits.MaxClients; most > 0 && r.MinClients > most {
+		errs = append(errs, fmt.Errorf("min_clients (%d) is above limits.max_clients (%d): so many never get in", r.MinClients, most))
+	}
+	if ceiling := float64(c.Multicast.Ceiling); ceiling > 0 && r.Floor > ceiling {
+		errs = append(errs, fmt.Errorf("floor (%.0f B/s) is above multicast.ceiling (%.0f B/s): nobody could take it", r.Floor, ceiling))
+	}
+	return errs
 }
 
 // split takes joined errors apart.

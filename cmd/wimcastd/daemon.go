@@ -21,6 +21,7 @@ import (
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/deployment"
 	"wimcast/metrics"
 	"wimcast/session"
 	"wimcast/unicast"
@@ -44,6 +45,7 @@ type distributionPoint struct {
 	reloads   reloads
 	log       *zap.Logger
 	library   *library.Library
+	deployed  *deployment.Store
 	authority *keyex.Authority // nil with an organisation's PKI
 	trust     *keyex.Trust
 	https     keyex.Results // of handshakes on the unicast port
@@ -89,7 +91,10 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if d.library, err = library.Open(filepath.Join(cfg.State, "library")); err != nil {
 		return d, err
 	}
-	if err := d.checkFlags(&cfg); err != nil {
+	if d.deployed, err = deployment.Open(filepath.Join(cfg.State, deploymentsFile)); err != nil {
+		return d, err
+	}
+	if err := errors.Join(d.checkFlags(&cfg), d.checkDeployments(&cfg)); err != nil {
 		return d, err
 	}
 	if d.listener, err = d.listen(); err != nil {
@@ -172,7 +177,7 @@ func (d *distributionPoint) listen() (*keyex.Listener, error) {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	l, err := keyex.Listen(addr, keyex.ServerConfig{
-		Trust: d.trust, Roles: []keyex.Role{keyex.WinPE, keyex.Client},
+		Trust: d.trust, Roles: joiningRoles(),
 		OnRefused: func(from netip.AddrPort, err error) {
 			d.log.Warn("client refused", zap.Stringer("from", from), zap.Error(err))
 		},
@@ -182,6 +187,9 @@ func (d *distributionPoint) listen() (*keyex.Listener, error) {
 	}
 	return l, nil
 }
+
+// joiningRoles are the roles that may join and fetch by unicast: machines, and operators, who need no deployment.
+func joiningRoles() []keyex.Role { return []keyex.Role{keyex.WinPE, keyex.Client, keyex.Operator} }
 
 // listenMetrics opens the metrics port.
 func (d *distributionPoint) listenMetrics() (err error) {
@@ -255,7 +263,7 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 		d.upkeep.run(ctx, ticker.C)
 	})
 	d.running.Go(func() {
-		ended <- d.unicast.Serve(ctx, d.unicastListener, keyex.ServerTLS(d.trust, &d.https, keyex.WinPE, keyex.Client), 0)
+		ended <- d.unicast.Serve(ctx, d.unicastListener, keyex.ServerTLS(d.trust, &d.https, joiningRoles()...), 0)
 	})
 	d.serveAdmin(ctx, ended)
 	if d.scrape != nil {

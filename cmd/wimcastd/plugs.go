@@ -6,32 +6,45 @@ import (
 	"fmt"
 
 	"wimcast/crypto"
+	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 	"wimcast/unicast"
 )
 
-// openPackage opens a package for a client that joins.
-func (d *distributionPoint) openPackage(_ context.Context, ref string, _ session.Peer) (*session.Package, error) {
-	p, err := d.library.Get(ref)
-	switch {
-	case errors.Is(err, library.ErrNotFound):
-		return nil, &session.RefusedError{Code: wire.UnknownPackage, Text: err.Error()}
-	case err != nil:
+// openPackage opens a package for a client that joins: by the deployment that it names, or by one of the package that it names.
+func (d *distributionPoint) openPackage(_ context.Context, ref string, peer session.Peer) (*session.Package, error) {
+	one, p, err := d.resolve(ref, peer)
+	if err != nil {
 		return nil, err
-	case p.OutOfService != "":
+	}
+	if p.OutOfService != "" {
 		return nil, &session.RefusedError{Code: wire.OutOfService, Text: fmt.Sprintf("package %s is out of service (%s); on the server: wimcast image verify %q", p.Reference(), p.OutOfService, p.Reference())}
-	case !p.Flags.AllowMulticast:
-		return nil, &session.RefusedError{Code: wire.MulticastOff, Text: fmt.Sprintf("package %s isn't allowed by multicast; on the server: wimcast image set %q --multicast", p.Reference(), p.Reference())}
+	}
+	why := unicastOnly(p, peer)
+	if why != "" && p.Flags.MulticastOnly {
+		return nil, &session.RefusedError{Code: wire.NotAllowed, Text: why + fmt.Sprintf(", and %s is multicast-only; next: boot Windows PE, or on the server: wimcast image set %q --no-multicast-only", p.Reference(), p.Reference())}
 	}
 	content, err := d.library.OpenContent(p.Reference())
 	if err != nil {
 		return nil, refusal(err)
 	}
 	return &session.Package{
-		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: d.config().rules(p.Name, p.Version),
+		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: d.config().deployedRules(one, p),
+		Deployment: one.Name, UnicastOnly: why,
 	}, nil
+}
+
+// unicastOnly says why a client may not have a package by multicast; "" when it may.
+func unicastOnly(p *library.Package, peer session.Peer) string {
+	switch {
+	case !p.Flags.AllowMulticast:
+		return fmt.Sprintf("package %s isn't allowed by multicast (wimcast image set %q --multicast)", p.Reference(), p.Reference())
+	case peer.Role != string(keyex.WinPE):
+		return fmt.Sprintf("multicast is for Windows PE only, and this bundle's role is %s", peer.Role)
+	}
+	return ""
 }
 
 // refusal tells a client what opening content says about it.

@@ -10,8 +10,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
-
-	"wimcast/session"
 )
 
 // live are the keys that a reload changes while the daemon runs; a name without a dot stands for its whole table.
@@ -89,7 +87,7 @@ func (d *distributionPoint) reload(path string, level zap.AtomicLevel) {
 	before := d.config()
 	now, err := loadConfig(path)
 	if err == nil {
-		err = d.checkFlags(&now)
+		err = errors.Join(d.checkFlags(&now), d.checkDeployments(&now))
 	}
 	if err == nil {
 		err = d.unicast.SetLimits(now.Unicast.Slots, int64(now.Unicast.Budget))
@@ -113,7 +111,7 @@ func (d *distributionPoint) reload(path string, level zap.AtomicLevel) {
 	if d.history != nil {
 		d.history.SetKeep(time.Duration(now.History.Keep), now.History.MaxRows)
 	}
-	adjusted := d.sessions.Adjust(session.Conditions{Ceiling: d.ceilingOf(&now), Limits: now.limits(), Rules: kept.rulesOf})
+	adjusted := d.adjust()
 	d.noteReload(true)
 	d.log.Info("reloaded", zap.Strings("applied", applied), zap.Strings("sessions_adjusted", adjusted))
 	if len(restart) > 0 {

@@ -23,6 +23,7 @@ import (
 	wimcrypto "wimcast/crypto"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/deployment"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 )
@@ -244,6 +245,9 @@ func addImage(t *testing.T, d *distributionPoint) {
 	}
 	defer func() { _ = f.Close() }()
 	if _, _, err := d.library.Add(t.Context(), f, library.AddOptions{Name: "w11"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.deployed.Create(deployment.Deployment{Name: "room", Image: "w11", Content: deployment.Download}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -18,11 +18,12 @@ const (
 	OperatorHand                   // the operator decided
 	TooSlow                        // slow for the grace, and the policy says so
 	Overflow                       // the session has all the clients that it may
+	UnicastOnly                    // isn't allowed multicast: by its certificate's role, or by the package's flag
 )
 
 // String returns the reason's word.
 func (r Reason) String() string {
-	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator", "too_slow", "overflow"}
+	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator", "too_slow", "overflow", "unicast_only"}
 	if r == 0 || int(r) >= len(words) {
 		return fmt.Sprintf("reason(%d)", uint8(r))
 	}

@@ -15,27 +15,33 @@ type Welcome struct {
 	Unicast    bool  // the package may also be fetched by unicast
 	OutOfReach bool  // TTL 1 won't carry the group to this client; Notice says so in words
 	Overflow   bool  // the session has all the clients that it may: fetch by unicast at once; Notice says so in words
-	SymbolSize uint16
-	ImageSize  uint64
-	Digest     [32]byte
-	Epoch      uint32
-	Secret     [32]byte
-	Position   uint64 // next packet number
-	RateLimit  uint64 // bytes/s
-	Group      netip.AddrPort
-	Source     netip.Addr // where the group's packets come from; the zero Addr where it isn't known
-	PublicKey  [32]byte   // Ed25519, signs status
-	Resume     [16]byte
-	HTTPSPort  uint16
-	Token      [32]byte // for unicast, zero without
-	Package    string   // name@version
-	Notice     string
+	// UnicastOnly: this client isn't allowed multicast, so fetch by unicast at once; Notice says why in words.
+	UnicastOnly bool
+	SymbolSize  uint16
+	ImageSize   uint64
+	Digest      [32]byte
+	Epoch       uint32
+	Secret      [32]byte
+	Position    uint64 // next packet number
+	RateLimit   uint64 // bytes/s
+	Group       netip.AddrPort
+	Source      netip.Addr // where the group's packets come from; the zero Addr where it isn't known
+	PublicKey   [32]byte   // Ed25519, signs status
+	Resume      [16]byte
+	HTTPSPort   uint16
+	Token       [32]byte // for unicast, zero without
+	Package     string   // name@version
+	Notice      string
 }
 
+// Alone reports whether the client's session has no group.
+func (m *Welcome) Alone() bool { return m.Overflow || m.UnicastOnly }
+
 const (
-	flagUnicast    = 1
-	flagOutOfReach = 2
-	flagOverflow   = 4
+	flagUnicast     = 1
+	flagOutOfReach  = 2
+	flagOverflow    = 4
+	flagUnicastOnly = 8
 )
 
 // Append implements Message.
@@ -53,6 +59,9 @@ func (m *Welcome) Append(b []byte) []byte {
 	}
 	if m.Overflow {
 		flags |= flagOverflow
+	}
+	if m.UnicastOnly {
+		flags |= flagUnicastOnly
 	}
 	b = append(b, m.Mode, flags)
 	b = binary.BigEndian.AppendUint16(b, m.SymbolSize)
@@ -78,8 +87,9 @@ func parseWelcome(r *reader) (*Welcome, error) {
 	r.copyTo(m.Session[:])
 	m.Mode = r.u8()
 	flags := r.u8()
-	r.check(flags <= flagUnicast|flagOutOfReach|flagOverflow)
+	r.check(flags <= flagUnicast|flagOutOfReach|flagOverflow|flagUnicastOnly)
 	m.Unicast, m.OutOfReach, m.Overflow = flags&flagUnicast != 0, flags&flagOutOfReach != 0, flags&flagOverflow != 0
+	m.UnicastOnly = flags&flagUnicastOnly != 0
 	m.SymbolSize, m.ImageSize = r.u16(), r.u64()
 	r.copyTo(m.Digest[:])
 	m.Epoch = r.u32()

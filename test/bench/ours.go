@@ -75,7 +75,7 @@ func (o *ours) daemon(ctx context.Context, c *testCase, dir string) (*rig.Daemon
 	if err != nil {
 		return nil, err
 	}
-	if _, err = d.CLI(ctx, "image", "add", o.file, "--name", "bench"); err == nil && o.clear {
+	if _, err = d.AddImage(ctx, o.file, "bench"); err == nil && o.clear {
 		_, err = d.CLI(ctx, "image", "set", "bench", "--no-encrypt")
 	}
 	// A daemon that has just hashed an image has used CPU and memory for that.

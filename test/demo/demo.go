@@ -167,7 +167,7 @@ func (s *show) serve(ctx context.Context) error {
 	if s.daemon, err = rig.StartDaemon(ctx, s.server, s.Programs, state, config); err != nil {
 		return err
 	}
-	out, err := s.daemon.CLI(ctx, "image", "add", s.image, "--name", "demo", "--version", "1", "--comment", "captured from this machine")
+	out, err := s.daemon.AddImage(ctx, s.image, "demo", "--version", "1", "--comment", "captured from this machine")
 	if err != nil {
 		return err
 	}

@@ -166,6 +166,16 @@ func (d *Daemon) CLI(ctx context.Context, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// AddImage adds an image as a package, and deploys it by the same name to every bundle. It returns what the adding said.
+func (d *Daemon) AddImage(ctx context.Context, file, name string, args ...string) ([]byte, error) {
+	out, err := d.CLI(ctx, append([]string{"image", "add", file, "--name", name}, args...)...)
+	if err != nil {
+		return out, err
+	}
+	_, err = d.CLI(ctx, "deployment", "create", name, "--image", name)
+	return out, err
+}
+
 // Ask runs wimcast --json against the daemon and decodes its answer.
 func (d *Daemon) Ask(ctx context.Context, answer any, args ...string) error {
 	out, err := d.CLI(ctx, append([]string{"--json"}, args...)...)
