@@ -41,7 +41,7 @@ var house = map[string]room{
 		"it is a record of sessions; the protocol never reads it",
 	},
 	"api/handler": {
-		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library"},
+		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/servicing"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
@@ -59,6 +59,10 @@ var house = map[string]room{
 	"library": {
 		[]string{"library/wim", "library/wimlib", "crypto"},
 		"it is images at rest and knows nothing of casting them",
+	},
+	"library/servicing": {
+		[]string{"library/wim", "library/wimlib"},
+		"it changes images, and has them from whoever makes it; it knows no library",
 	},
 	"library/wimlib": {nil, "it runs a program and knows no library"},
 	"crypto/keyex": {

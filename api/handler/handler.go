@@ -25,6 +25,7 @@ import (
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/servicing"
 	"wimcast/session"
 )
 
@@ -40,6 +41,9 @@ type Config struct {
 	// where none is kept.
 	History *history.Store
 	Status  func() api.Status
+	// Updates is the catalogue of updates and overlays, Servicing what applies them.
+	Updates   *servicing.Catalogue
+	Servicing *servicing.Service
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
 	MayBeMulticastOnly func(name, version string) error
 	// Recheck ends control channels whose credentials aren't good any more.
