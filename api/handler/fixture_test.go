@@ -27,6 +27,7 @@ import (
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/servicing"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 )
@@ -43,6 +44,8 @@ type point struct {
 	sessions  *session.Server
 	events    *Events
 	history   *history.Store
+	updates   *servicing.Catalogue
+	servicing *servicing.Service
 	api       *API
 	log       *observer.ObservedLogs
 	socket    string
@@ -63,6 +66,10 @@ func newPoint(t *testing.T) *point {
 	}
 	var err error
 	p.library, err = library.Open(filepath.Join(p.dir, "library"))
+	must(err)
+	p.updates, err = servicing.OpenCatalogue(filepath.Join(p.dir, "updates"))
+	must(err)
+	p.servicing, err = servicing.New(servicing.Config{Dir: filepath.Join(p.dir, "servicing"), Catalogue: p.updates, Images: serviced{p.library}})
 	must(err)
 	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
 	must(err)
@@ -92,6 +99,8 @@ func newPoint(t *testing.T) *point {
 		p.sessions.Close()
 		p.clients.Wait()
 		_ = p.history.Close()
+		_ = p.servicing.Close()
+		_ = p.updates.Close()
 		_ = p.authority.Close()
 		_ = p.library.Close()
 	})
@@ -101,6 +110,7 @@ func newPoint(t *testing.T) *point {
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
 		Library: p.library, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
+		Updates: p.updates, Servicing: p.servicing,
 		Status: func() api.Status {
 			return api.Status{Version: "test", Listen: "127.0.0.1:7600", Admin: p.remote, Interface: "lo"}
 		},

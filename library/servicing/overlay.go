@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"wimcast/library/wimlib"
 )
@@ -28,6 +29,9 @@ func (overlayExecutor) apply(ctx context.Context, t *target, u *Update, file str
 	if err != nil {
 		return "", err
 	}
+	if err := keepFirstBoot(ctx, t, dir); err != nil {
+		return "", err
+	}
 	from, err := wimlib.Quote(dir)
 	if err != nil {
 		return "", err
@@ -36,6 +40,38 @@ func (overlayExecutor) apply(ctx context.Context, t *target, u *Update, file str
 		return "", err
 	}
 	return fmt.Sprintf("%d files of %d bytes put into the image", files, size), nil
+}
+
+// keepFirstBoot has a tree's own SetupComplete.cmd call firstboot.cmd, where updates were staged into the image: it
+// replaces the one that did.
+func keepFirstBoot(ctx context.Context, t *target, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	var own string
+	if err := fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.EqualFold("/"+name, setupComplete) {
+			own = name
+		}
+		return err
+	}); err != nil || own == "" {
+		return err
+	}
+	list, err := readStaged(ctx, t)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	script, err := root.ReadFile(own)
+	if err != nil {
+		return err
+	}
+	merged, err := mergeScript(script)
+	if err != nil {
+		return err
+	}
+	return root.WriteFile(own, merged, fileMode)
 }
 
 // unpackTree writes an archive below a new directory. Nothing in it can get out of that.
