@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrNoFormer: a package has no version to go back to.
+// ErrNoFormer says that a package has no version to go back to.
 var ErrNoFormer = errors.New("no former version")
 
 // Rollback makes another version of a name the current one, which is what the name alone means: the

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,7 @@ func cabinet(names ...string) []byte {
 	copy(header, "MSCF")
 	header[8], header[9] = byte(len(header)+len(table)), byte((len(header)+len(table))>>8)
 	header[16], header[28] = 36, byte(len(names))
-	return append(header, table...)
+	return slices.Concat(header, table)
 }
 
 // askServicing goes over what the API says of updates and schedules.

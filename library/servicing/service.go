@@ -310,7 +310,7 @@ func (s *Service) Cancel(id string) (Schedule, error) {
 	return sc.clone(), nil
 }
 
-// ErrEnded: a schedule has ended already.
+// ErrEnded says that a schedule has ended already.
 var ErrEnded = errors.New("it has ended already")
 
 // RemoveUpdate removes an update or overlay from the catalogue. The error wraps ErrNotFound, or ErrInUse where a
