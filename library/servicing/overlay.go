@@ -39,6 +39,9 @@ func (overlayExecutor) apply(ctx context.Context, t *target, u *Update, file str
 	if err := wimlib.Update(ctx, t.file, t.index, "add "+from+" /"); err != nil {
 		return "", err
 	}
+	if files == 1 {
+		return fmt.Sprintf("1 file of %d bytes put into the image", size), nil
+	}
 	return fmt.Sprintf("%d files of %d bytes put into the image", files, size), nil
 }
 
