@@ -14,7 +14,10 @@ const (
 	ClientJoined   EventKind = "client_joined"
 	ClientChanged  EventKind = "client_changed" // it has another state
 	ClientEnded    EventKind = "client_ended"
-	Alarm          EventKind = "alarm" // somebody should look; text says at what
+	// A run of a schedule began or ended; text says what of.
+	ServicingStarted EventKind = "servicing_started"
+	ServicingEnded   EventKind = "servicing_ended"
+	Alarm            EventKind = "alarm" // somebody should look; text says at what
 	// Gap: events before this one are lost to the reader, who looks at the sessions anew.
 	Gap EventKind = "gap"
 )
@@ -23,15 +26,17 @@ const (
 type Event struct {
 	// ID is where a reader goes on after a break; it means something to the daemon
 	// that gave it only.
-	ID      string       `json:"id"`
-	Kind    EventKind    `json:"event"`
-	Time    time.Time    `json:"time"`
-	Session string       `json:"session,omitempty"`
-	Package string       `json:"package,omitempty"`
-	State   string       `json:"state,omitempty"` // of the session, now
-	Reason  string       `json:"reason,omitempty"`
-	Client  *EventClient `json:"client,omitempty"` // of client_ events
-	Text    string       `json:"text,omitempty"`   // of alarm and gap: one sentence for people
+	ID      string    `json:"id"`
+	Kind    EventKind `json:"event"`
+	Time    time.Time `json:"time"`
+	Session string    `json:"session,omitempty"`
+	// Schedule is that of servicing_ events.
+	Schedule string       `json:"schedule,omitempty"`
+	Package  string       `json:"package,omitempty"`
+	State    string       `json:"state,omitempty"` // of the session, now
+	Reason   string       `json:"reason,omitempty"`
+	Client   *EventClient `json:"client,omitempty"` // of client_ events
+	Text     string       `json:"text,omitempty"`   // of alarm, gap and servicing_ events: one sentence for people
 }
 
 // EventClient is the client that an event is about.

@@ -28,6 +28,8 @@ type AddOptions struct {
 	Version  string
 	Comment  string
 	FileStem string // the file's name without its extension
+	// Flags of the package; nil: multicast and encryption allowed, not multicast-only.
+	Flags *Flags
 	// Size is how many bytes will come, where that is known; a source that ends before is
 	// refused, and a disk that is too small is before anything is written.
 	Size int64
@@ -36,8 +38,7 @@ type AddOptions struct {
 // addBuffer is how much is read at once.
 const addBuffer = 1 << 20
 
-// Add adds a WIM file, which it reads once from r, as a new package with the flags'
-// defaults: allow multicast and encrypt on, multicast-only off. The file must be whole: its tables
+// Add adds a WIM file, which it reads once from r, as a new package. The file must be whole: its tables
 // are read, and its integrity table is verified where it has one. The same content is stored once. Nothing of a
 // file that is refused stays.
 //
@@ -48,9 +49,14 @@ func (l *Library) Add(ctx context.Context, r io.Reader, o AddOptions) (p Package
 	if o.Name != "" {
 		err = checkName(o.Name)
 	}
-	if err := errors.Join(err, checkVersion(o.Version), checkComment(o.Comment)); err != nil {
+	flags := defaultFlags
+	if o.Flags != nil {
+		flags = *o.Flags
+	}
+	if err := errors.Join(err, checkVersion(o.Version), checkComment(o.Comment), flags.check(reference(o.Name, o.Version))); err != nil {
 		return p, false, fmt.Errorf("add image: %w", err)
 	}
+	o.Flags = &flags
 	if p, alreadyThere, err = l.add(ctx, r, &o); err != nil {
 		return p, false, fmt.Errorf("add image: %w", err)
 	}
@@ -83,7 +89,7 @@ func (l *Library) add(ctx context.Context, r io.Reader, o *AddOptions) (p Packag
 		return p, false, l.full(err)
 	}
 	p = Package{
-		Name: o.Name, Version: o.Version, Comment: o.Comment, Flags: defaultFlags, Added: time.Now().UTC(), Digest: manifest.Digest(),
+		Name: o.Name, Version: o.Version, Comment: o.Comment, Flags: *o.Flags, Added: time.Now().UTC(), Digest: manifest.Digest(),
 		stored: stored{
 			SHA256: manifest.SHA256, Size: manifest.Size, Images: file.Images, Compression: file.Compression(), Pipable: file.Pipable, Solid: file.Solid,
 			IntegrityChecked: integrity,

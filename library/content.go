@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"unicode"
@@ -127,6 +128,12 @@ func (c *Content) Size() int64 { return c.pkg.Size }
 
 // Digest returns the content's digest.
 func (c *Content) Digest() crypto.Hash { return c.pkg.Digest }
+
+// Path returns where the WIM file lies, for other programs that read it. What they read there isn't
+// proven, nobody may write to it, and it goes with the content's last package.
+func (c *Content) Path() string {
+	return filepath.Join(c.library.path, filepath.FromSlash(contentPath(&c.pkg)))
+}
 
 // Manifest returns the content's manifest, which nobody may change.
 func (c *Content) Manifest() *crypto.Manifest { return c.manifest }

@@ -31,8 +31,9 @@ func TestCrash(t *testing.T) {
 			_, _, err := l.Add(t.Context(), bytes.NewReader(old), AddOptions{Name: "new"})
 			return err
 		},
-		"change": func(l *Library) error { _, err := l.Change("old", Change{Comment: &comment}); return err },
-		"remove": func(l *Library) error { return l.Remove("old") },
+		"change":   func(l *Library) error { _, err := l.Change("old", Change{Comment: &comment}); return err },
+		"rollback": func(l *Library) error { v := "2"; _, _, err := l.Rollback("two", &v); return err },
+		"remove":   func(l *Library) error { return l.Remove("old") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -52,6 +53,8 @@ func TestCrash(t *testing.T) {
 			}
 			defer func() { _ = l.Close() }()
 			add(t, l, old, "old", "")
+			add(t, l, old, "two", "2")
+			add(t, l, old, "two", "1")
 			before := l.List()
 			watching = true
 			if err := change(l); err != nil {

@@ -36,6 +36,7 @@ const (
 	keyVersion        = "vnd.wimcast.version"
 	keyComment        = "vnd.wimcast.comment"
 	keyAdded          = "vnd.wimcast.added"
+	keyRestored       = "vnd.wimcast.restored"
 	keyDigest         = "vnd.wimcast.digest"
 	keyAllowMulticast = "vnd.wimcast.allow-multicast"
 	keyEncrypt        = "vnd.wimcast.encrypt"
@@ -102,6 +103,9 @@ func index(packages []Package) ([]byte, error) {
 			keyEncrypt:           strconv.FormatBool(p.Flags.Encrypt),
 			keyMulticastOnly:     strconv.FormatBool(p.Flags.MulticastOnly),
 		}
+		if !p.Restored.IsZero() {
+			d.Annotations[keyRestored] = p.Restored.Format(time.RFC3339Nano)
+		}
 		if p.OutOfService != "" {
 			d.Annotations[keyOutOfService] = p.OutOfService
 		}
@@ -121,7 +125,7 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 	a := d.Annotations
 	p = Package{Name: a[keyName], Version: a[keyVersion], Comment: a[keyComment], OutOfService: a[keyOutOfService], oci: *d}
 	p.oci.Annotations = nil
-	var errs [7]error
+	var errs [8]error
 	errs[0], errs[1], errs[2] = checkName(p.Name), checkVersion(p.Version), checkComment(p.Comment)
 	p.Added, errs[3] = time.Parse(time.RFC3339Nano, a[keyAdded])
 	p.Digest, errs[4] = crypto.ParseHash(a[keyDigest])
@@ -134,6 +138,9 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 		}
 	}
 	errs[6] = p.Flags.check(p.Reference())
+	if restored := a[keyRestored]; restored != "" {
+		p.Restored, errs[7] = time.Parse(time.RFC3339Nano, restored)
+	}
 	return p, errors.Join(errs[:]...)
 }
 

@@ -176,7 +176,7 @@ func (l *Library) commit(packages []Package) error {
 	return l.syncDir(".")
 }
 
-// List returns the packages in the order of their names, the version that was added last first.
+// List returns the packages in the order of their names, of each the current version first, then those before it.
 func (l *Library) List() []Package {
 	l.mu.RLock()
 	list := slices.Clone(l.packages)
@@ -185,13 +185,13 @@ func (l *Library) List() []Package {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
 		}
-		return b.Added.Compare(a.Added)
+		return b.since().Compare(a.since())
 	})
 	return list
 }
 
-// Get returns the package of a reference: name@version; a name alone, for the version that
-// was added last; the digest, or its first 12 digits or more. The error wraps ErrNotFound or ErrAmbiguous.
+// Get returns the package of a reference: name@version; a name alone, for its current version: the one
+// that was added last, or that [Library.Rollback] restored since; the digest, or its first 12 digits or more. The error wraps ErrNotFound or ErrAmbiguous.
 func (l *Library) Get(ref string) (Package, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -208,7 +208,7 @@ func (l *Library) find(ref string) (int, error) {
 	name, version, exact := strings.Cut(ref, "@")
 	for i := range l.packages {
 		p := &l.packages[i]
-		if p.Name == name && (!exact || p.Version == version) && (found < 0 || p.Added.After(l.packages[found].Added)) {
+		if p.Name == name && (!exact || p.Version == version) && (found < 0 || p.since().After(l.packages[found].since())) {
 			found = i
 		}
 	}

@@ -21,6 +21,8 @@ type Package struct {
 	Comment string
 	Flags   Flags
 	Added   time.Time // UTC
+	// Restored is when the version became its name's current one by [Library.Rollback]; zero if never.
+	Restored time.Time // UTC
 
 	Digest crypto.Hash // of the content, as sessions and clients name it
 	// OutOfService says what is wrong with the content; empty while it is in service.
@@ -53,6 +55,14 @@ func reference(name, version string) string {
 		return name
 	}
 	return name + "@" + version
+}
+
+// since is when the version became its name's current one; the latest of a name is current.
+func (p *Package) since() time.Time {
+	if p.Restored.After(p.Added) {
+		return p.Restored
+	}
+	return p.Added
 }
 
 // Flags say how a package may be transferred.

@@ -37,6 +37,8 @@ type Sources struct {
 	Reload func() (good bool, at time.Time)
 	// Queue counts clients that wait for a place, by limit.
 	Queue func() map[string]int
+	// Schedules counts schedules of servicing by state.
+	Schedules func() map[string]int
 	// History returns the numbers of the record.
 	History func() HistoryNumbers
 	// Interfaces returns those that groups go out on: whether they are up, bytes sent, and failed sends by interface and reason.

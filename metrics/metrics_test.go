@@ -102,6 +102,9 @@ func full(t *testing.T) Sources {
 			}
 			return out
 		},
+		Schedules: func() map[string]int {
+			return map[string]int{"waiting": 1, "in_process": 1, "successful": 1, "failed": 1, "cancelled": 1}
+		},
 		Reload: func() (bool, time.Time) { return true, time.Unix(1_700_000_000, 0) },
 		Queue: func() map[string]int {
 			out := map[string]int{}

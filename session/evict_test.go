@@ -187,7 +187,7 @@ func TestEvict(t *testing.T) {
 						t.Errorf("in lane %d it is %s", lane, s.of("goes").State)
 					}
 				}
-				r.server.Adjust(Conditions{Ceiling: 40e6, Rules: func(string) Rules { return Rules{} }})
+				r.server.Adjust(Conditions{Ceiling: 40e6, Rules: func(string, string) (Rules, bool) { return Rules{}, true }})
 				<-stays.done
 				<-slow.done
 				<-other.done
@@ -261,7 +261,7 @@ func TestEvictedChannel(t *testing.T) {
 		if got := answer(2, 2); got != refused {
 			t.Errorf("as another machine: %s", got)
 		}
-		session.ask(func(s *sender) { s.join(channel, join, 99) })
+		session.ask(func(s *sender) { s.join(channel, join, 99, "") })
 		if main, _ = r.session(0); main.of("somebody").State != "" || main.of("twin").State != ClientReceiving {
 			t.Errorf("somebody is %q, the twin %q", main.of("somebody").State, main.of("twin").State)
 		}
@@ -294,7 +294,7 @@ func TestEvictAll(t *testing.T) {
 			t.Errorf("evicted %s", got)
 		}
 		r.clients = []*roomClient{r.clients[0], r.clients[4]}
-		r.server.Adjust(Conditions{Ceiling: 40e6, Rules: func(string) Rules { return Rules{} }})
+		r.server.Adjust(Conditions{Ceiling: 40e6, Rules: func(string, string) (Rules, bool) { return Rules{}, true }})
 		r.wait()
 		for _, name := range []string{"room-demoted", "room-here", "room-left"} {
 			rings[name].nothing(t, 1)

@@ -41,7 +41,7 @@ var house = map[string]room{
 		"it is a record of sessions; the protocol never reads it",
 	},
 	"api/handler": {
-		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment"},
+		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment", "library/servicing"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
@@ -61,7 +61,11 @@ var house = map[string]room{
 		"it is images at rest and knows nothing of casting them",
 	},
 	"library/deployment": {nil, "it keeps who may have what, and holds that against packages that it is shown"},
-	"library/wimlib":     {nil, "it runs a program and knows no library"},
+	"library/servicing": {
+		[]string{"library/wim", "library/wimlib"},
+		"it changes images, and has them from whoever makes it; it knows no library",
+	},
+	"library/wimlib": {nil, "it runs a program and knows no library"},
 	"crypto/keyex": {
 		[]string{"crypto"},
 		"it carries messages without understanding them",

@@ -106,6 +106,8 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusNotFound
 	} else if _, ok := errors.AsType[*library.DamagedError](err); ok {
 		kind = api.TypeDamaged
+	} else if known := servicingStatus(err); known != 0 {
+		status = known
 	}
 	who, _ := api.CallerOf(r.Context())
 	s.Log.Info("admin request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("by", who),

@@ -61,6 +61,11 @@ func (e *Events) Raise(text string) {
 	e.ring.put(api.Event{Kind: api.Alarm, Time: time.Now(), Text: text})
 }
 
+// Servicing puts in that a run of a schedule began or ended.
+func (e *Events) Servicing(kind api.EventKind, schedule, pkg, text string) {
+	e.ring.put(api.Event{Kind: kind, Time: time.Now(), Schedule: schedule, Package: pkg, Text: text})
+}
+
 func kindOf(change session.Change, began, changed, over api.EventKind) api.EventKind {
 	switch change {
 	case session.Began:

@@ -28,6 +28,7 @@ import (
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/library/deployment"
+	"wimcast/library/servicing"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 )
@@ -45,6 +46,8 @@ type point struct {
 	sessions  *session.Server
 	events    *Events
 	history   *history.Store
+	updates   *servicing.Catalogue
+	servicing *servicing.Service
 	api       *API
 	log       *observer.ObservedLogs
 	socket    string
@@ -67,6 +70,10 @@ func newPoint(t *testing.T) *point {
 	p.library, err = library.Open(filepath.Join(p.dir, "library"))
 	must(err)
 	p.deployed, err = deployment.Open(filepath.Join(p.dir, "deployments.json"))
+	must(err)
+	p.updates, err = servicing.OpenCatalogue(filepath.Join(p.dir, "updates"))
+	must(err)
+	p.servicing, err = servicing.New(servicing.Config{Dir: filepath.Join(p.dir, "servicing"), Catalogue: p.updates, Images: serviced{p.library}})
 	must(err)
 	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
 	must(err)
@@ -96,6 +103,8 @@ func newPoint(t *testing.T) *point {
 		p.sessions.Close()
 		p.clients.Wait()
 		_ = p.history.Close()
+		_ = p.servicing.Close()
+		_ = p.updates.Close()
 		_ = p.authority.Close()
 		_ = p.library.Close()
 	})
@@ -105,6 +114,7 @@ func newPoint(t *testing.T) *point {
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
 		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
+		Updates: p.updates, Servicing: p.servicing,
 		Status: func() api.Status {
 			return api.Status{Version: "test", Listen: "127.0.0.1:7600", Admin: p.remote, Interface: "lo"}
 		},

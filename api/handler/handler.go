@@ -27,6 +27,7 @@ import (
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/library/deployment"
+	"wimcast/library/servicing"
 	"wimcast/session"
 )
 
@@ -43,6 +44,9 @@ type Config struct {
 	// where none is kept.
 	History *history.Store
 	Status  func() api.Status
+	// Updates is the catalogue of updates and overlays, Servicing what applies them.
+	Updates   *servicing.Catalogue
+	Servicing *servicing.Service
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
 	MayBeMulticastOnly func(name, version string) error
 	// CheckRules refuses a deployment whose rules contradict themselves, the configuration, or the package; may be nil.

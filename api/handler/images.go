@@ -40,6 +40,7 @@ func (s *server) addImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if !alreadyThere {
+		s.Servicing.Poke()
 		s.Log.Info("image added", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
 	}
 	image := imageOf(&p)

@@ -111,6 +111,9 @@ func TestSchemas(t *testing.T) {
 		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{},
 		"Event": api.Event{}, "EventClient": api.EventClient{},
 		"HistorySession": api.HistorySession{}, "HistoryClient": api.HistoryClient{}, "HistoryAction": api.HistoryAction{},
+		"Update": api.Update{}, "UpdateIdentity": api.UpdateIdentity{}, "ImageUpdates": api.ImageUpdates{}, "InstalledPackage": api.InstalledPackage{},
+		"AppliedUpdate": api.AppliedUpdate{}, "JudgedUpdate": api.JudgedUpdate{}, "ScheduleRequest": api.ScheduleRequest{}, "SchedulePlan": api.SchedulePlan{},
+		"Schedule": api.Schedule{}, "ScheduleRun": api.ScheduleRun{}, "ScheduleStep": api.ScheduleStep{}, "RollbackRequest": api.RollbackRequest{}, "RolledBack": api.RolledBack{},
 		"Proof": api.Proof{}, "ProofMachine": api.ProofMachine{}, "Forgotten": api.Forgotten{},
 	} {
 		schema := doc.Components.Schemas[name]
@@ -386,6 +389,11 @@ func TestAnswers(t *testing.T) {
 	p.askHistory(func(operation, path string, status int) []byte {
 		t.Helper()
 		return ask(operator, operation, path, "", status)
+	})
+
+	p.askServicing(func(operation, path, body string, status int) []byte {
+		t.Helper()
+		return ask(operator, operation, path, body, status)
 	})
 
 	// An organisation's PKI makes its bundles itself.

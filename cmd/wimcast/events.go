@@ -85,6 +85,8 @@ func eventLine(e api.Event) string {
 		if e.Client.Reason != "" {
 			words = append(words, "("+printable(e.Client.Reason)+")")
 		}
+	case e.Schedule != "":
+		words = append(words, e.Schedule, string(e.Kind)+": "+printable(e.Text))
 	case e.Text != "":
 		words = append(words, string(e.Kind)+": "+printable(e.Text))
 	default:

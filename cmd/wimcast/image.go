@@ -17,13 +17,15 @@ import (
 
 // imageCommand manages images.
 type imageCommand struct {
-	Add    imageAdd    `cmd:"" help:"Add a WIM file to the library."`
-	List   imageList   `cmd:"" help:"List the packages."`
-	Show   imageShow   `cmd:"" help:"Show a package and the images in it."`
-	Rename imageRename `cmd:"" help:"Give a package another name."`
-	Set    imageSet    `cmd:"" help:"Change comment and flags of a package."`
-	Remove imageRemove `cmd:"" help:"Remove a package."`
-	Verify imageVerify `cmd:"" help:"Hash a package's content again; what doesn't match goes out of service."`
+	Add      imageAdd      `cmd:"" help:"Add a WIM file to the library."`
+	List     imageList     `cmd:"" help:"List the packages."`
+	Show     imageShow     `cmd:"" help:"Show a package and the images in it."`
+	Rename   imageRename   `cmd:"" help:"Give a package another name."`
+	Set      imageSet      `cmd:"" help:"Change comment and flags of a package."`
+	Remove   imageRemove   `cmd:"" help:"Remove a package."`
+	Service  imageService  `cmd:"" help:"Put updates and overlays into an image, now, later, or on a schedule: makes a new version."`
+	Rollback imageRollback `cmd:"" help:"Make the version before the current one of a package again."`
+	Verify   imageVerify   `cmd:"" help:"Hash a package's content again; what doesn't match goes out of service."`
 }
 
 type imageAdd struct {

@@ -36,16 +36,19 @@ const (
 
 // commands is the command line, as kong reads it.
 type commands struct {
-	Get     getCommand     `cmd:"" help:"Receive an image: by multicast, by unicast where that fails, proven by hash."`
-	Image   imageCommand   `cmd:"" help:"Manage the images of a distribution point."`
-	Session sessionCommand `cmd:"" help:"Watch and steer running sessions."`
-	Queue   queueCommand   `cmd:"" help:"List clients that wait for a place in a session."`
-	Client  clientCommand  `cmd:"" help:"Act on the clients of running sessions."`
-	Events  eventsCommand  `cmd:"" help:"Follow what happens to sessions and clients."`
-	Bundle  bundleCommand  `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
-	History historyCommand `cmd:"" help:"Ask the record: what was cast when, to whom, how it ended; who has an image."`
-	Demo    demoCommand    `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Get      getCommand      `cmd:"" help:"Receive an image: by multicast, by unicast where that fails, proven by hash."`
+	Image    imageCommand    `cmd:"" help:"Manage the images of a distribution point."`
+	Update   updateCommand   `cmd:"" help:"Manage the catalogue of software updates, and see which are applicable to an image."`
+	Overlay  overlayCommand  `cmd:"" help:"Manage overlays: files, drivers and scripts that are put into images."`
+	Schedule scheduleCommand `cmd:"" help:"Watch and cancel the servicing of images."`
+	Session  sessionCommand  `cmd:"" help:"Watch and steer running sessions."`
+	Queue    queueCommand    `cmd:"" help:"List clients that wait for a place in a session."`
+	Client   clientCommand   `cmd:"" help:"Act on the clients of running sessions."`
+	Events   eventsCommand   `cmd:"" help:"Follow what happens to sessions and clients."`
+	Bundle   bundleCommand   `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
+	History  historyCommand  `cmd:"" help:"Ask the record: what was cast when, to whom, how it ended; who has an image."`
+	Demo     demoCommand     `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 
 	Deployment deploymentCommand `cmd:"" help:"Say who may have which image, and when its casts start."`
 

@@ -22,6 +22,7 @@ import (
 	"wimcast/crypto/keyex"
 	"wimcast/library"
 	"wimcast/library/deployment"
+	"wimcast/library/servicing"
 	"wimcast/metrics"
 	"wimcast/session"
 	"wimcast/unicast"
@@ -55,6 +56,8 @@ type distributionPoint struct {
 	unicast   *unicast.Server
 	metrics   *metrics.Metrics
 	history   *history.Store // nil where none is kept
+	updates   *servicing.Catalogue
+	servicing *servicing.Service
 	networks  *networks
 	upkeep    *upkeep
 	started   time.Time
@@ -117,6 +120,9 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d.openHistory()
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
+	if err := d.openServicing(); err != nil {
+		return d, err
+	}
 	d.sessions = session.NewServer(session.ServerConfig{
 		Open: d.openPackage, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
@@ -254,6 +260,7 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	ended := make(chan error, 4) // one for each that sends
 	d.running.Go(func() { ended <- d.accept(ctx) })
 	d.running.Go(func() { d.networks.run(ctx, d.events.Raise) })
+	d.running.Go(func() { d.servicing.Run(ctx) })
 	if d.history != nil {
 		d.running.Go(func() { d.history.Run(ctx, d.sessions.Sessions) })
 	}
@@ -359,6 +366,9 @@ func (d *distributionPoint) close() {
 				d.log.Warn("closing the history failed", zap.Error(err))
 			}
 		}
+		if err := d.closeServicing(); err != nil {
+			d.log.Warn("closing the schedules failed", zap.Error(err))
+		}
 		if d.authority != nil {
 			_ = d.authority.Close()
 		}
@@ -382,7 +392,8 @@ func (d *distributionPoint) sources() metrics.Sources {
 			}
 			return packages, dropped
 		},
-		Reload: d.lastReload,
+		Reload:    d.lastReload,
+		Schedules: d.scheduleStates,
 		Queue: func() map[string]int {
 			out := map[string]int{}
 			for _, limit := range session.QueueLimits() {

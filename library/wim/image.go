@@ -28,7 +28,19 @@ type Image struct {
 	Files              uint64       `json:"files,omitempty"`
 	Created            time.Time    `json:"created,omitzero"` // UTC; zero where the file doesn't say
 	Modified           time.Time    `json:"modified,omitzero"`
+	Serviced           Serviced     `json:"serviced,omitzero"` // zero where nothing was changed here
 }
+
+// Serviced is what the XML says under WIMCAST: what a distribution point put into the image.
+type Serviced struct {
+	// Updates are words of the form ID/executor/date, such as KB5031455/stage/2026-11-26, in the order of their applying.
+	Updates []string `json:"updates,omitempty"`
+	Parent  string   `json:"parent,omitempty"` // digest of the content that it was made from
+	Run     string   `json:"run,omitempty"`    // which run made it
+}
+
+// IsZero reports whether nothing was changed here.
+func (s Serviced) IsZero() bool { return len(s.Updates) == 0 && s.Parent == "" && s.Run == "" }
 
 // Edition returns EDITIONID, or what FLAGS says in its place.
 func (i *Image) Edition() string {

@@ -41,10 +41,17 @@ type (
 		Created            xmlTime    `xml:"CREATIONTIME"`
 		Modified           xmlTime    `xml:"LASTMODIFICATIONTIME"`
 		Windows            xmlWindows `xml:"WINDOWS"`
+		Wimcast            xmlWimcast `xml:"WIMCAST"`
 	}
 	xmlTime struct {
 		High string `xml:"HIGHPART"`
 		Low  string `xml:"LOWPART"`
+	}
+	// xmlWimcast is ours: what became of the image here. Nobody else reads it.
+	xmlWimcast struct {
+		Updates string `xml:"UPDATES"`
+		Parent  string `xml:"PARENT"`
+		Run     string `xml:"RUN"`
 	}
 	xmlWindows struct {
 		Arch             string `xml:"ARCH"`
@@ -187,6 +194,14 @@ func (b *boundedTokens) Token() (xml.Token, error) {
 	return token, err
 }
 
+func (x *xmlWimcast) serviced() Serviced {
+	s := Serviced{Parent: x.Parent, Run: x.Run}
+	if updates := strings.Fields(x.Updates); len(updates) > 0 {
+		s.Updates = updates
+	}
+	return s
+}
+
 func (x *xmlImage) image(index int) Image {
 	w := &x.Windows
 	arch, hasArch := number(w.Arch, 16)
@@ -201,6 +216,7 @@ func (x *xmlImage) image(index int) Image {
 		Languages: w.Languages.Language, DefaultLanguage: w.Languages.Default,
 		TotalBytes: number64(x.TotalBytes), HardLinkBytes: number64(x.HardLinkBytes), Directories: number64(x.Directories), Files: number64(x.Files),
 		Created: x.Created.time(), Modified: x.Modified.time(),
+		Serviced: x.Wimcast.serviced(),
 	}
 }
 

@@ -25,6 +25,7 @@ const mediaXML = `<WIM>` +
 	`<SYSTEMROOT>WINDOWS</SYSTEMROOT></WINDOWS>` +
 	`<NAME>Windows 11 Education</NAME><DESCRIPTION>Windows 11 Education, beschrieben</DESCRIPTION><FLAGS>EducationFlag</FLAGS>` +
 	`<DISPLAYNAME>Windows 11 für Schulen 🎓</DISPLAYNAME><DISPLAYDESCRIPTION>A &amp; B &lt;c&gt; &#x263A;</DISPLAYDESCRIPTION>` +
+	`<WIMCAST><UPDATES> KB5031455/stage/2026-11-26` + "\n" + ` drivers/overlay/2026-11-27</UPDATES><PARENT>ab12</PARENT><RUN>R1</RUN></WIMCAST>` +
 	`</IMAGE>` +
 	`<IMAGE INDEX="2"><NAME>Files</NAME></IMAGE>` +
 	`</WIM>`
@@ -42,6 +43,7 @@ func TestMediaXML(t *testing.T) {
 			TotalBytes: 1<<64 - 1, HardLinkBytes: 7_561_289_218, Directories: 22_519, Files: 104_418,
 			Created:  time.Date(2024, 2, 8, 10, 43, 14, 174_766_400, time.UTC),
 			Modified: time.Unix(0, 0).UTC(),
+			Serviced: Serviced{Updates: []string{"KB5031455/stage/2026-11-26", "drivers/overlay/2026-11-27"}, Parent: "ab12", Run: "R1"},
 		},
 		{Index: 2, Name: "Files"},
 	}

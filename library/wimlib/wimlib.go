@@ -45,7 +45,8 @@ func run(ctx context.Context, input string, args ...string) ([]byte, error) {
 	if err != nil {
 		return nil, ErrMissing
 	}
-	cmd := exec.CommandContext(ctx, path, args...)
+	name, all := program(ctx, path, args)
+	cmd := exec.CommandContext(ctx, name, all...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "WIMLIB_IMAGEX_IGNORE_CASE=1")
 	cmd.Stdin = strings.NewReader(input)
 	var out, said bounded
