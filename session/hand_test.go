@@ -123,7 +123,9 @@ func TestMulticastOnlyNoUnicast(t *testing.T) {
 			if info, err := r.server.Steer("s1", Steering{Ceiling: new(0.0)}); err != nil || info.Slow != SlowDemote {
 				t.Errorf("slow clients: %s, %v", info.Slow, err)
 			}
-			r.server.Adjust(Conditions{Ceiling: 4e6, Rules: func(string) Rules { return Rules{Slow: SlowUnicast, Overflow: OverflowUnicast, Floor: 1} }})
+			r.server.Adjust(Conditions{Ceiling: 4e6, Rules: func(string, string) (Rules, bool) {
+				return Rules{Slow: SlowUnicast, Overflow: OverflowUnicast, Floor: 1}, true
+			}})
 		}
 		r.wait()
 		if got := r.clients[0].result.Totals; got.Unicast != 0 || len(r.clients[0].offers) != 0 {
