@@ -30,6 +30,7 @@ func TestUnicastOnly(t *testing.T) {
 		{"waits for its start", Rules{Start: StartScheduled, MinClients: 1, Delay: time.Hour}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := limitedRoom(t, Limits{MaxClients: 1}, tc.rules)
 				r.deploy = peOnly
@@ -53,7 +54,7 @@ func TestUnicastOnly(t *testing.T) {
 					t.Errorf("desk: %+v, pc01: %+v", desk.result.Totals, pc.result.Totals)
 				}
 				if !desk.says("multicast isn't for role client; fetching by unicast") {
-					t.Errorf("isn't told why: %+v", desk.events)
+					t.Errorf("isn't told why: %+v", desk.events())
 				}
 				if packages, _ := r.server.Totals(); packages["w11@1"].Fallbacks["unicast_only"] != 1 {
 					t.Errorf("%v", packages["w11@1"].Fallbacks)
@@ -65,9 +66,7 @@ func TestUnicastOnly(t *testing.T) {
 
 // says reports whether a client was told something.
 func (c *roomClient) says(text string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range c.events {
+	for _, e := range c.events() {
 		if strings.Contains(e.Text, text) {
 			return true
 		}
@@ -77,6 +76,7 @@ func (c *roomClient) says(text string) bool {
 
 // TestUnicastOnlyNever: one that may neither have multicast nor wants unicast is refused with both reasons.
 func TestUnicastOnlyNever(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 62, 4*crypto.BlockSize)
 		r.deploy = peOnly
@@ -97,6 +97,7 @@ func TestUnicastOnlyNever(t *testing.T) {
 // TestUnicastOnlyThenPE: a machine that comes back with the right to multicast isn't kept from the group by what it was, and takes a
 // place like all others.
 func TestUnicastOnlyThenPE(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{MaxClients: 1}, Rules{})
 		r.deploy = peOnly
@@ -127,6 +128,7 @@ func TestUnicastOnlyThenPE(t *testing.T) {
 
 // TestDeploymentsApart: one content by two deployments is two sessions with rules of their own, and what changes of one leaves the other.
 func TestDeploymentsApart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{}, Rules{})
 		r.deploy = func(p *Package, peer Peer) {

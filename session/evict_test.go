@@ -143,6 +143,7 @@ func TestEvict(t *testing.T) {
 		}, 0, ClientLost, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 10, 300*crypto.BlockSize)
 				defer r.stop()
@@ -209,6 +210,7 @@ func TestEvict(t *testing.T) {
 // TestEvictedChannel: an evicted client doesn't get in again over its control channel as another machine, nor by a join that had
 // been let in before. Another machine that shares its number isn't thrown out with it.
 func TestEvictedChannel(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 11, 100*crypto.BlockSize)
 		defer r.stop()
@@ -271,6 +273,7 @@ func TestEvictedChannel(t *testing.T) {
 
 // TestEvictAll: who is asked for goes from every session that it has, or had, a part in; each is named once, and only where it was.
 func TestEvictAll(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 12, 300*crypto.BlockSize)
 		defer r.stop()

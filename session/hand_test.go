@@ -13,6 +13,7 @@ import (
 
 // TestSteer changes ceiling and policy of a running session, and the same of one that has ended.
 func TestSteer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 41, 400*crypto.BlockSize)
 		defer r.stop()
@@ -70,6 +71,7 @@ func second[A any](_ A, err error) error { return err }
 
 // TestSendUnicast sends a client to unicast by hand, and is refused where that can't be.
 func TestSendUnicast(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 42, 200*crypto.BlockSize)
 		defer r.stop()
@@ -103,6 +105,7 @@ func TestSendUnicast(t *testing.T) {
 
 // TestMulticastOnlyNoUnicast: no hand and no policy sends a client of a multicast-only package to unicast.
 func TestMulticastOnlyNoUnicast(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 43, 60*crypto.BlockSize)
 		defer r.stop()
@@ -128,7 +131,7 @@ func TestMulticastOnlyNoUnicast(t *testing.T) {
 			}})
 		}
 		r.wait()
-		if got := r.clients[0].result.Totals; got.Unicast != 0 || len(r.clients[0].offers) != 0 {
+		if got := r.clients[0].result.Totals; got.Unicast != 0 || len(r.clients[0].offers()) != 0 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -145,6 +148,7 @@ func TestGroupSilentAlarm(t *testing.T) {
 		{3, 0, 0, ""}, {12, 1, 0, "firewall of these machines"}, {12, 1, time.Second, "without an IGMP querier"},
 	} {
 		t.Run(fmt.Sprint(tc.deaf, tc.after), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 44, 300*crypto.BlockSize)
 				defer r.stop()

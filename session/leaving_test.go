@@ -25,6 +25,7 @@ func leavingRoom(t *testing.T, rules Rules) *room {
 
 // TestDrain: those who receive may end, nobody new gets in, and the server doesn't stay for late ones.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := leavingRoom(t, Rules{})
 		defer r.stop()
@@ -48,11 +49,11 @@ func TestDrain(t *testing.T) {
 			t.Errorf("the clients ended after %v", d)
 		}
 		if late.event(EventJoined) || !late.event(EventGone) {
-			t.Errorf("late: %v", late.events)
+			t.Errorf("late: %v", late.events())
 		}
 		r.start() // the next daemon
 		<-late.done
-		if late.elsewhere == 0 {
+		if late.elsewhere() == 0 {
 			t.Error("the late one isn't told to go elsewhere")
 		}
 		if late.err != nil {
@@ -63,6 +64,7 @@ func TestDrain(t *testing.T) {
 
 // TestDrainEnds: a drain that takes too long is cut short; clients go on at the next daemon, with what they have.
 func TestDrainEnds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := leavingRoom(t, Rules{})
 		defer r.stop()
@@ -80,8 +82,8 @@ func TestDrainEnds(t *testing.T) {
 			t.Errorf("%.3f packets for each of the source", ratio)
 		}
 		for _, c := range r.clients {
-			if c.elsewhere == 0 || c.result.Totals.Reconnects == 0 {
-				t.Errorf("%s: %v", c.name, c.events)
+			if c.elsewhere() == 0 || c.result.Totals.Reconnects == 0 {
+				t.Errorf("%s: %v", c.name, c.events())
 			}
 		}
 	})
@@ -119,6 +121,7 @@ func (r *room) handOver() {
 
 // TestDrainWaiting: a session that waits for its start isn't waited for; its clients wait at the next daemon.
 func TestDrainWaiting(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := leavingRoom(t, Rules{Start: StartScheduled, MinClients: 4, Delay: time.Hour})
 		defer r.stop()
@@ -141,6 +144,7 @@ func TestDrainWaiting(t *testing.T) {
 
 // TestAdjust: a running session takes over a ceiling and rules that changed, unless an operator changed them there.
 func TestAdjust(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 72, 400*crypto.BlockSize)
 		r.ceiling, r.server.cfg.Ceiling = 10e6, 10e6
@@ -192,6 +196,7 @@ func TestAdjust(t *testing.T) {
 
 // TestAdjustStart: a session that waits takes over the rules of its start.
 func TestAdjustStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := waitingRoom(t, Rules{MinClients: 3, Delay: time.Hour})
 		defer r.stop()

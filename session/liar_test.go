@@ -84,6 +84,7 @@ func TestLiars(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 51, blocks*crypto.BlockSize)
 				defer r.stop()

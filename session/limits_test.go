@@ -52,6 +52,7 @@ func TestLimits(t *testing.T) {
 		{"multicast-only would go unicast", Limits{}, Rules{MaxClients: 2, Overflow: OverflowUnicast}, limitCast},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := limitedRoom(t, tc.limits, tc.rules)
 				r.unicast = false
@@ -68,7 +69,7 @@ func TestLimits(t *testing.T) {
 					}
 					w := r.clients[i+2].receiver.Progress().Waiting
 					if w.Place != i+1 || w.Reason != q.Reason || !r.clients[i+2].event(EventQueued) {
-						t.Errorf("%s is told %+v, %v", q.Name, w, r.clients[i+2].events)
+						t.Errorf("%s is told %+v, %v", q.Name, w, r.clients[i+2].events())
 					}
 				}
 				if s, _ := r.session(0); len(s.Clients) != 2 {
@@ -99,6 +100,7 @@ func TestLimits(t *testing.T) {
 func TestLimitSessions(t *testing.T) {
 	for _, groups := range []bool{false, true} {
 		t.Run(fmt.Sprintf("groups %v", groups), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := limitedRoom(t, Limits{}, Rules{})
 				defer r.stop()
@@ -142,6 +144,7 @@ func TestOverflowUnicast(t *testing.T) {
 		{"clients", Limits{MaxClients: 2}, Rules{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				tc.rules.Overflow = OverflowUnicast
 				r := limitedRoom(t, tc.limits, tc.rules)
@@ -179,6 +182,7 @@ func TestOverflowUnicast(t *testing.T) {
 func TestOverflowSessions(t *testing.T) {
 	for _, groups := range []bool{false, true} {
 		t.Run(fmt.Sprintf("groups %v", groups), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				limits := Limits{MaxSessions: 1}
 				if groups {
@@ -219,6 +223,7 @@ func TestOverflowSessions(t *testing.T) {
 // TestLimitKept: a client keeps its place while its channel breaks, and while it moves to the slower session; a client that
 // went to unicast gives it back.
 func TestLimitKept(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{MaxClients: 2}, Rules{})
 		r.content = newSimContent(r.random, 250*crypto.BlockSize)
@@ -257,6 +262,7 @@ func TestLimitKept(t *testing.T) {
 
 // TestQueueManyFaces: one channel that claims to be ever another machine has one place, in session or queue.
 func TestQueueManyFaces(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{MaxClients: 5}, Rules{})
 		defer r.stop()
@@ -304,6 +310,7 @@ func TestQueueManyFaces(t *testing.T) {
 // TestJoinTogether: 200 clients that join within a second all get the image, and nobody is turned away; with a limit of as many
 // too, and the one after that waits.
 func TestJoinTogether(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const n = 200
 		r := newRoom(t, 62, 20*crypto.BlockSize)
@@ -324,7 +331,7 @@ func TestJoinTogether(t *testing.T) {
 		r.wait()
 		for _, c := range r.clients {
 			if c != one && (c.event(EventQueued) || c.result.Totals.Reconnects > 0) {
-				t.Errorf("%s: %v", c.name, c.events)
+				t.Errorf("%s: %v", c.name, c.events())
 			}
 		}
 		if len(r.endedSessions()) > 0 {
@@ -335,6 +342,7 @@ func TestJoinTogether(t *testing.T) {
 
 // TestTenSessions: ten sessions at once share the ceiling, and each client gets its own image.
 func TestTenSessions(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 63, 20*crypto.BlockSize)
 		r.ceiling, r.server.cfg.Ceiling = 20e6, 20e6
@@ -370,6 +378,7 @@ func TestTenSessions(t *testing.T) {
 
 // TestQueueOrder: a place that gets free is kept for the first in the queue, though the second asks first.
 func TestQueueOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{MaxClients: 2}, Rules{})
 		r.content = newSimContent(r.random, 250*crypto.BlockSize)
@@ -385,14 +394,14 @@ func TestQueueOrder(t *testing.T) {
 		r.clients = r.clients[1:]
 		time.Sleep(time.Until(began.Add(2430 * time.Millisecond))) // the first asked at 2.24 s, unheard, the second at 2.36
 		if first.event(EventJoined) || second.event(EventJoined) {
-			t.Errorf("first %v, second %v", first.events, second.events)
+			t.Errorf("first %v, second %v", first.events(), second.events())
 		}
 		first.link.mu.Lock()
 		first.link.control = 0
 		first.link.mu.Unlock()
 		time.Sleep(3 * time.Second)
 		if !first.event(EventJoined) || second.event(EventJoined) {
-			t.Errorf("first %v, second %v", first.events, second.events)
+			t.Errorf("first %v, second %v", first.events(), second.events())
 		}
 		r.wait()
 	})
@@ -400,6 +409,7 @@ func TestQueueOrder(t *testing.T) {
 
 // TestQueueLeaves: who stops asking loses its place, and who was refused elsewhere isn't queued.
 func TestQueueLeaves(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{MaxClients: 1}, Rules{})
 		r.content = newSimContent(r.random, 250*crypto.BlockSize)

@@ -12,6 +12,7 @@ import (
 // TestFlagsChangeDuringCast: a package whose flags change is cast anew, and the old session stays in
 // the operator's hand.
 func TestFlagsChangeDuringCast(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 11, 100*crypto.BlockSize)
 		defer r.stop()
@@ -45,6 +46,7 @@ func TestFlagsChangeDuringCast(t *testing.T) {
 }
 
 func TestNoUnicast(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 12, 30*crypto.BlockSize)
 		defer r.stop()
@@ -64,6 +66,7 @@ func TestNoUnicast(t *testing.T) {
 
 // TestRejoinTimes: a silent group is joined again after 2 s, then every 5 s.
 func TestRejoinTimes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 13, 30*crypto.BlockSize)
 		defer r.stop()
@@ -89,6 +92,7 @@ func TestRejoinTimes(t *testing.T) {
 
 // TestDeadControlChannel: the group goes on, but the server's words don't arrive any more.
 func TestDeadControlChannel(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 14, 200*crypto.BlockSize)
 		defer r.stop()
@@ -109,6 +113,7 @@ func TestDeadControlChannel(t *testing.T) {
 
 // TestTokenAfterReturn: a client that was given up and comes back gets a token that is good.
 func TestTokenAfterReturn(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 15, 60*crypto.BlockSize)
 		defer r.stop()
@@ -132,13 +137,13 @@ func TestTokenAfterReturn(t *testing.T) {
 		}
 		cut(0)
 		time.Sleep(30 * time.Second)
-		if len(c.offers) != 1 {
-			t.Fatalf("%d offers of unicast", len(c.offers))
+		if len(c.offers()) != 1 {
+			t.Fatalf("%d offers of unicast", len(c.offers()))
 		}
 		if running, _ = r.server.Sessions(); len(running[0].Clients) != 2 {
 			t.Errorf("it didn't come back to its place: %+v", running[0].Clients)
 		}
-		if grant, ok := r.server.Grant(c.offers[0].Token); !ok && c.receiver.Progress().Proven < r.content.Size() || ok && grant.Client != "comes back" {
+		if grant, ok := r.server.Grant(c.offers()[0].Token); !ok && c.receiver.Progress().Proven < r.content.Size() || ok && grant.Client != "comes back" {
 			t.Errorf("the token is good for %+v, %v", grant, ok)
 		}
 		r.wait()
@@ -147,6 +152,7 @@ func TestTokenAfterReturn(t *testing.T) {
 
 // TestSmallNetwork: a machine whose network doesn't take the session's packets is told so.
 func TestSmallNetwork(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 16, 10*crypto.BlockSize)
 		defer r.stop()
@@ -158,7 +164,7 @@ func TestSmallNetwork(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		if !c.event(EventNotice) {
-			t.Errorf("it wasn't told why: %v", c.events)
+			t.Errorf("it wasn't told why: %v", c.events())
 		}
 	})
 }

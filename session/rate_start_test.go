@@ -51,6 +51,7 @@ func TestStartWaitsForWord(t *testing.T) {
 
 // TestGather: machines started together with the first one miss nothing.
 func TestGather(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 21, 40*crypto.BlockSize)
 		defer r.stop()

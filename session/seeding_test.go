@@ -129,6 +129,7 @@ func TestSeed(t *testing.T) {
 		}, 1, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 1, size)
 				defer r.stop()
@@ -163,6 +164,7 @@ func TestSeedBeside(t *testing.T) {
 	for _, late := range []time.Duration{0, 300 * time.Millisecond, time.Second} {
 		for _, slow := range []time.Duration{0, 20 * time.Millisecond} {
 			t.Run(fmt.Sprintf("late %v, slow %v", late, slow), func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					r := newRoom(t, 2, 199*crypto.BlockSize+777)
 					defer r.stop()
@@ -190,6 +192,7 @@ func TestSeedBeside(t *testing.T) {
 
 // TestSeedVain ends the use of a seed that has nothing, without looking at all of it.
 func TestSeedVain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 3, 1500*crypto.BlockSize)
 		defer r.stop()
@@ -213,6 +216,7 @@ func TestSeedEvils(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 11))
 				r := newRoom(t, seed, 1+random.IntN(30*crypto.BlockSize))
@@ -263,6 +267,7 @@ func TestSeedEvils(t *testing.T) {
 
 // TestSeedNeverBegun closes a seed that no image came for.
 func TestSeedNeverBegun(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 4, 1000)
 		r.kill()

@@ -15,6 +15,7 @@ import (
 )
 
 func TestCleanRoom(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 1, 40*crypto.BlockSize+12345)
 		defer r.stop()
@@ -38,6 +39,7 @@ func TestLoss(t *testing.T) {
 	for _, loss := range []float64{0.01, 0.05, 0.20, 0.30} {
 		for seed := range uint64(5) {
 			t.Run(fmt.Sprintf("%v/%d", loss, seed), func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					r := newRoom(t, seed, 60*crypto.BlockSize+777)
 					defer r.stop()
@@ -70,6 +72,7 @@ func TestManyRooms(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 9))
 				r := newRoom(t, seed, 1+random.IntN(30*crypto.BlockSize))
@@ -129,6 +132,7 @@ func TestTwoHundredClients(t *testing.T) {
 func TestServerKilled(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var sent [2]float64
 				for i, killed := range []bool{false, true} {
@@ -165,6 +169,7 @@ func TestServerKilled(t *testing.T) {
 // TestServerRestart kills the server in mid-cast: clients come back by themselves
 // with what they have.
 func TestServerRestart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 8, 100*crypto.BlockSize)
 		r.server.cfg.Ceiling = 10e6
@@ -200,6 +205,7 @@ func TestServerRestart(t *testing.T) {
 
 // TestClientResume kills a client and starts it again on the same target.
 func TestClientResume(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 9, 400*crypto.BlockSize)
 		r.server.cfg.Ceiling = 10e6
@@ -223,7 +229,7 @@ func TestClientResume(t *testing.T) {
 			t.Errorf("%d bytes held from the first try, want %d", got.Held, want)
 		}
 		if !c.event(EventResumed) {
-			t.Errorf("events: %v", c.events)
+			t.Errorf("events: %v", c.events())
 		}
 	})
 }
@@ -231,6 +237,7 @@ func TestClientResume(t *testing.T) {
 // TestMemberForges lets somebody who holds the group key send wrong symbols: the
 // hashes decide, and the client ends with the right bytes.
 func TestMemberForges(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 11, 30*crypto.BlockSize)
 		defer r.stop()
@@ -273,6 +280,7 @@ func TestMemberForges(t *testing.T) {
 }
 
 func TestDamagedPackageGoesOut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 12, 30*crypto.BlockSize)
 		defer r.stop()
@@ -295,6 +303,7 @@ func TestDamagedPackageGoesOut(t *testing.T) {
 }
 
 func TestTargetFull(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 13, 30*crypto.BlockSize)
 		defer r.stop()
@@ -309,6 +318,7 @@ func TestTargetFull(t *testing.T) {
 }
 
 func TestUnknownPackage(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 14, crypto.BlockSize)
 		defer r.stop()
@@ -322,6 +332,7 @@ func TestUnknownPackage(t *testing.T) {
 }
 
 func TestServerUnreachable(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := ReceiverConfig{Package: "w11", Dial: func(context.Context) (Control, error) { return nil, errors.New("nothing answers") }, Target: &simTarget{}}
 		_, err := NewReceiver(cfg).Run(t.Context())
@@ -332,6 +343,7 @@ func TestServerUnreachable(t *testing.T) {
 }
 
 func TestLateJoin(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 3, 100*crypto.BlockSize)
 		r.ceiling = 10e6
@@ -358,6 +370,7 @@ func TestLateJoin(t *testing.T) {
 }
 
 func TestDeafClientGoesUnicast(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 4, 30*crypto.BlockSize)
 		defer r.stop()
@@ -370,12 +383,13 @@ func TestDeafClientGoesUnicast(t *testing.T) {
 			t.Errorf("deaf client: %+v", got)
 		}
 		if !deaf.event(EventUnicast) || !deaf.event(EventRejoined) {
-			t.Errorf("deaf client's events: %v", deaf.events)
+			t.Errorf("deaf client's events: %v", deaf.events())
 		}
 	})
 }
 
 func TestDeafClientOfMulticastOnlyPackage(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 5, 30*crypto.BlockSize)
 		defer r.stop()

@@ -123,6 +123,7 @@ const statusMost = 1200
 func TestCeilingHeld(t *testing.T) {
 	for _, ceiling := range []float64{500e3, 4e6, 40e6} {
 		t.Run(fmt.Sprint(ceiling), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 5, int(ceiling*1.5))
 				r.server.cfg.Ceiling = ceiling
@@ -161,6 +162,7 @@ func (r *room) groupBytes() (out []float64) {
 func TestTwoSessionsShare(t *testing.T) {
 	for name, slow := range map[string]float64{"equal": 0, "one is slow": 3e6} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const ceiling = 20e6
 				r := newRoom(t, 6, 300*crypto.BlockSize)
@@ -242,6 +244,7 @@ func TestSlowDisk(t *testing.T) {
 
 // TestWeights: two sessions share the ceiling by their packages' weights, and by others once those have changed.
 func TestWeights(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 8, 400*crypto.BlockSize)
 		r.server.cfg.Ceiling, r.ceiling = 8e6, 8e6
@@ -267,11 +270,11 @@ func TestWeights(t *testing.T) {
 		if got := ratio(); got < 2.8 || got > 3.2 {
 			t.Errorf("%.2f times as much with 3 times the weight", got)
 		}
-		r.server.Adjust(Conditions{Ceiling: 8e6, Rules: func(pkg string) Rules {
+		r.server.Adjust(Conditions{Ceiling: 8e6, Rules: func(_, pkg string) (Rules, bool) {
 			if pkg == "light@1" {
-				return Rules{Weight: 2}
+				return Rules{Weight: 2}, true
 			}
-			return Rules{Weight: 1}
+			return Rules{Weight: 1}, true
 		}})
 		if got := ratio(); got < 0.45 || got > 0.55 {
 			t.Errorf("%.2f times as much with half the weight", got)

@@ -451,8 +451,7 @@ type roomClient struct {
 	link     *simLink
 	target   *simTarget
 	receiver *Receiver
-	mu       sync.Mutex // guards events, offers and elsewhere, while the client runs
-	events   []Event
+	noted    notes
 	result   Result
 	err      error
 	done     chan struct{}
@@ -460,15 +459,39 @@ type roomClient struct {
 	fetcher  *simFetcher
 	seed     *simSeed // nil for none
 
-	elsewhere  int    // times it was sent to another server
 	pkg        string // w11 unless set
 	role       string // client unless set
 	machine    byte   // of its UUID; 0: none
 	noUnicast  bool
 	maxPayload int
-	offers     []UnicastOffer
 	tap        func(message []byte) // sees what the server tells it
 	control    *simControl          // the server's end of the latest channel; under the room's mu
+}
+
+// notes is what a client's program is told while it runs.
+type notes struct {
+	mu        sync.Mutex
+	events    []Event
+	offers    []UnicastOffer
+	elsewhere int // times it was sent to another server
+}
+
+func (c *roomClient) events() []Event {
+	c.noted.mu.Lock()
+	defer c.noted.mu.Unlock()
+	return slices.Clone(c.noted.events)
+}
+
+func (c *roomClient) offers() []UnicastOffer {
+	c.noted.mu.Lock()
+	defer c.noted.mu.Unlock()
+	return slices.Clone(c.noted.offers)
+}
+
+func (c *roomClient) elsewhere() int {
+	c.noted.mu.Lock()
+	defer c.noted.mu.Unlock()
+	return c.noted.elsewhere
 }
 
 func newRoom(t *testing.T, seed uint64, size int) *room {
@@ -622,20 +645,20 @@ func (c *roomClient) start() *roomClient {
 	c.cancel, c.done = cancel, make(chan struct{})
 	cfg := ReceiverConfig{
 		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Elsewhere: func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.elsewhere++
+			c.noted.mu.Lock()
+			defer c.noted.mu.Unlock()
+			c.noted.elsewhere++
 		}, Hear: c.hear, Target: c.target,
 		Fetch: func(offer UnicastOffer) (Fetcher, error) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.offers = append(c.offers, offer)
+			c.noted.mu.Lock()
+			defer c.noted.mu.Unlock()
+			c.noted.offers = append(c.noted.offers, offer)
 			return c.fetcher, nil
 		},
 		Notify: func(e Event) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.events = append(c.events, e)
+			c.noted.mu.Lock()
+			defer c.noted.mu.Unlock()
+			c.noted.events = append(c.noted.events, e)
 		},
 	}
 	if c.noUnicast {
@@ -665,9 +688,7 @@ func (c *roomClient) stop() {
 }
 
 func (c *roomClient) event(kind EventKind) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.ContainsFunc(c.events, func(e Event) bool { return e.Kind == kind })
+	return slices.ContainsFunc(c.events(), func(e Event) bool { return e.Kind == kind })
 }
 
 // wait waits for every client and holds what each received against the image.
@@ -693,7 +714,7 @@ func (r *room) wait() {
 			r.t.Errorf("%s: stuck at %+v", c.name, c.receiver.Progress())
 		}
 		if c.err != nil {
-			r.t.Errorf("%s: %v (events %v)", c.name, c.err, c.events)
+			r.t.Errorf("%s: %v (events %v)", c.name, c.err, c.events())
 			continue
 		}
 		r.check(c)

@@ -76,6 +76,7 @@ func TestSlowDemote(t *testing.T) {
 		{"no floor", Rules{Slow: SlowDemote, Grace: time.Second}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r, slow := slowRoom(t, 400, tc.rules)
 				defer r.stop()
@@ -94,7 +95,7 @@ func TestSlowDemote(t *testing.T) {
 				}
 				r.wait()
 				if !slow.event(EventMoved) || slow.result.Totals.Reconnects > 0 || slow.result.Totals.Unicast > 0 {
-					t.Errorf("slow client: %+v, events %v", slow.result.Totals, slow.events)
+					t.Errorf("slow client: %+v, events %v", slow.result.Totals, slow.events())
 				}
 			})
 		})
@@ -130,6 +131,7 @@ func TestSlowWait(t *testing.T) {
 }
 
 func TestSlowUnicast(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, slow := slowRoom(t, 400, Rules{Slow: SlowUnicast, Floor: 5e6, Grace: time.Second})
 		defer r.stop()
@@ -146,6 +148,7 @@ func TestSlowUnicast(t *testing.T) {
 }
 
 func TestSlowDrop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, slow := slowRoom(t, 400, Rules{Slow: SlowDrop, Floor: 5e6, Grace: time.Second})
 		defer r.stop()
@@ -232,6 +235,7 @@ func TestNobodySlow(t *testing.T) {
 		{"bursts", Rules{Floor: 5e6, Grace: time.Second}, func(_ *room, c *roomClient) { c.link.burst, c.link.every = 500, 2*time.Second }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 32, 600*crypto.BlockSize)
 				defer r.stop()
@@ -261,6 +265,7 @@ func TestNobodySlow(t *testing.T) {
 
 // TestAllSlow: where the way from the server is slow for all nobody is slow, and the floor doesn't hold the rate up.
 func TestAllSlow(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 33, 100*crypto.BlockSize)
 		defer r.stop()
@@ -310,6 +315,7 @@ func TestSlowHeldDown(t *testing.T) {
 
 // TestSlowReceiveBuffer is a client whose machine doesn't get its packets out of the receive buffer in time: that is told as the cause.
 func TestSlowReceiveBuffer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 36, 300*crypto.BlockSize)
 		defer r.stop()

@@ -103,6 +103,7 @@ func (r *room) waits() bool {
 
 // TestScheduledStart: who waits is told what for, nothing goes out before, and late join stays possible.
 func TestScheduledStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := waitingRoom(t, Rules{MinClients: 3, Delay: 10 * time.Minute})
 		defer r.stop()
@@ -135,7 +136,7 @@ func TestScheduledStart(t *testing.T) {
 		r.client("late").start()
 		r.wait()
 		if !first.event(EventWaiting) || first.receiver.Progress().Waiting.Start {
-			t.Errorf("events %v, progress %+v", first.events, first.receiver.Progress().Waiting)
+			t.Errorf("events %v, progress %+v", first.events(), first.receiver.Progress().Waiting)
 		}
 	})
 }
@@ -147,6 +148,7 @@ func TestScheduledDelay(t *testing.T) {
 		after time.Duration // the first client's join
 	}{{FromFirst, 5 * time.Minute}, {FromLast, 8 * time.Minute}} {
 		t.Run(string(tc.from), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := waitingRoom(t, Rules{MinClients: 30, Delay: 5 * time.Minute, DelayFrom: tc.from})
 				defer r.stop()
@@ -169,6 +171,7 @@ func TestScheduledDelay(t *testing.T) {
 
 // TestScheduledAt: a time of day starts the session.
 func TestScheduledAt(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		at := time.Now().Add(12 * time.Minute).Truncate(time.Minute)
 		clock, err := ParseWallClock(at.Format("15:04"))
@@ -191,6 +194,7 @@ func TestScheduledAt(t *testing.T) {
 
 // TestStartNow: the operator starts a session for those who are there.
 func TestStartNow(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := waitingRoom(t, Rules{MinClients: 3})
 		defer r.stop()
@@ -225,6 +229,7 @@ func TestStartNow(t *testing.T) {
 
 // TestWaitLonger: the operator puts off the start; the minimum still starts it.
 func TestWaitLonger(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := waitingRoom(t, Rules{MinClients: 2, Delay: 5 * time.Minute})
 		defer r.stop()
@@ -255,6 +260,7 @@ func TestCancel(t *testing.T) {
 	for _, how := range []string{"cancel", "stop"} {
 		for _, lost := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, told %v", how, !lost), func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					r := waitingRoom(t, Rules{MinClients: 3})
 					defer r.stop()
@@ -281,7 +287,7 @@ func TestCancel(t *testing.T) {
 					select {
 					case <-c.done:
 					case <-time.After(time.Minute):
-						t.Fatalf("the client goes on: %v", c.events)
+						t.Fatalf("the client goes on: %v", c.events())
 					}
 					if !errors.Is(c.err, ErrRefused) || !lost && !strings.Contains(c.err.Error(), "the exam begins") {
 						t.Errorf("%v", c.err)
@@ -292,7 +298,7 @@ func TestCancel(t *testing.T) {
 					again := r.client("pc01").start()
 					time.Sleep(time.Second)
 					if !r.waits() {
-						t.Errorf("no new session for one that was started anew: %v", again.events)
+						t.Errorf("no new session for one that was started anew: %v", again.events())
 					}
 					again.stop()
 				})
@@ -306,6 +312,7 @@ func TestCancel(t *testing.T) {
 func TestScheduledCrash(t *testing.T) {
 	for _, begun := range []bool{true, false} {
 		t.Run(fmt.Sprintf("begun %v", begun), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := waitingRoom(t, Rules{MinClients: 2, Delay: 10 * time.Minute})
 				defer r.stop()
@@ -337,6 +344,7 @@ func TestScheduledCrash(t *testing.T) {
 
 // TestScheduledSilent: who can't hear the group of a session that waits isn't let fetch before it starts.
 func TestScheduledSilent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := waitingRoom(t, Rules{Delay: 5 * time.Minute})
 		defer r.stop()
@@ -345,11 +353,11 @@ func TestScheduledSilent(t *testing.T) {
 		deaf.start()
 		time.Sleep(4 * time.Minute)
 		if deaf.event(EventUnicast) || !deaf.event(EventWaiting) || !r.waits() {
-			t.Errorf("events %v", deaf.events)
+			t.Errorf("events %v", deaf.events())
 		}
 		r.wait()
 		if !deaf.event(EventUnicast) {
-			t.Errorf("events %v", deaf.events)
+			t.Errorf("events %v", deaf.events())
 		}
 	})
 }

@@ -53,6 +53,7 @@ func (d *diary) of(subject string) []string {
 
 // TestWatcher is told of a room from its start to its end.
 func TestWatcher(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 21, 100*crypto.BlockSize)
 		d := &diary{}
