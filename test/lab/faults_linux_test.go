@@ -45,7 +45,7 @@ func TestBursts(t *testing.T) {
 		must(t, pc.SetBursts(t.Context(), length, time.Minute, 10*time.Millisecond))
 		until(1)
 		got, lost := r.result(t, pc), stats(t, pc).Lost
-		if n := got.packets + got.duplicates + int(got.dropped) + int(lost); lost != length || n != sent {
+		if n := got.came() + got.duplicates + int(lost); lost != length || n != sent {
 			t.Errorf("frames %d: %d packets lost and %d in all, want one burst of %d of %d", frames, lost, n, length, sent)
 		}
 		must(t, pc.SetBursts(t.Context(), length, time.Second, 10*time.Millisecond))
@@ -68,8 +68,8 @@ func TestUplinkLossIsPerPacket(t *testing.T) {
 		r := listen(t, server, false)
 		cast(t, pc, netip.AddrPortFrom(server.Addr(), group.Port()), packets)
 		got, lost := r.result(t, server), stats(t, pc).LostUplink
-		if got.packets+int(lost) != packets {
-			t.Errorf("frames %d: %d received and %d lost, want %d together", frames, got.packets, lost, packets)
+		if got.came()+int(lost) != packets {
+			t.Errorf("frames %d: %+v and %d lost, want %d together", frames, got, lost, packets)
 		}
 		if lost < 4000-7*57 || lost > 4000+7*57 { // σ = 57
 			t.Errorf("frames %d: %d of %d lost, want about 4000", frames, lost, packets)
@@ -87,7 +87,7 @@ func TestStatsCountTheWire(t *testing.T) {
 		sent, got := stats(t, room.Server()), stats(t, pc)
 		must(t, room.Server().SetRate(t.Context(), 0, 0)) // new queues keep the count
 		cast(t, room.Server(), group, packets)
-		if n := r.result(t, pc).packets; n != packets {
+		if n := r.result(t, pc).came(); n != packets {
 			t.Fatalf("frames %d: %d packets received, want %d", frames, n, packets)
 		}
 		sentNow, gotNow := stats(t, room.Server()), stats(t, pc)
