@@ -51,6 +51,8 @@ type Config struct {
 	MayBeMulticastOnly func(name, version string) error
 	// CheckRules refuses a deployment whose rules contradict themselves, the configuration, or the package; may be nil.
 	CheckRules func(deployment.Deployment, library.Package) error
+	// Added is called when a package was added; may be nil.
+	Added func()
 	// Deployed is called when deployments have changed; may be nil.
 	Deployed func()
 	// Recheck ends control channels whose credentials aren't good any more.

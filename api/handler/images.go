@@ -40,7 +40,9 @@ func (s *server) addImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if !alreadyThere {
-		s.Servicing.Poke()
+		if s.Added != nil {
+			s.Added()
+		}
 		s.Log.Info("image added", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
 	}
 	image := imageOf(&p)
