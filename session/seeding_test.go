@@ -192,6 +192,7 @@ func TestSeedBeside(t *testing.T) {
 
 // TestSeedVain ends the use of a seed that has nothing, without looking at all of it.
 func TestSeedVain(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 3, 1500*crypto.BlockSize)
