@@ -242,18 +242,20 @@ func (s *sender) comesSoon(block int) bool {
 	return false
 }
 
-// checkCost sends a client that alone caused more than an image of symbols to a slower session, or to
-// unicast where the package allows it, as the policy has it.
+// checkCost does with a client that alone caused more than an image of symbols what the policy for slow clients says: where that
+// is to wait for them, nothing.
 func (s *sender) checkCost(m *member) {
 	if m.info.State != ClientReceiving || m.caused <= int64(s.geo.blocks())*int64(s.geo.k(0)) {
 		return
 	}
 	const why = "this client alone caused more than one image of repair"
-	switch {
-	case s.policy() == SlowDemote, s.policy() == SlowUnicast && !m.unicast:
-		s.demote(time.Now(), m, why)
-	case m.unicast:
+	switch policy := s.policy(); {
+	case policy == SlowUnicast && m.unicast:
 		s.sendUnicast(time.Now(), m, wire.Costly, why)
+	case policy == SlowDemote, policy == SlowUnicast:
+		s.demote(time.Now(), m, why)
+	case policy == SlowDrop:
+		s.drop(time.Now(), m, why)
 	}
 }
 

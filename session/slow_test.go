@@ -364,3 +364,51 @@ func TestSlowDiskDemoted(t *testing.T) {
 		}
 	})
 }
+
+// TestCostly: a client that alone caused more than an image of repair is dealt with by the policy for slow ones; where that is to wait, it stays.
+func TestCostly(t *testing.T) {
+	for _, tc := range []struct {
+		policy  SlowPolicy
+		unicast bool // the package allows it
+		state   ClientState
+	}{
+		{SlowWait, true, ClientReceiving},
+		{SlowWait, false, ClientReceiving},
+		{SlowDemote, true, ClientDemoted},
+		{SlowDemote, false, ClientDemoted},
+		{SlowUnicast, true, ClientUnicast},
+		{SlowUnicast, false, ClientDemoted},
+		{SlowDrop, true, ClientDropped},
+		{SlowDrop, false, ClientDropped},
+	} {
+		t.Run(fmt.Sprint(tc.policy, tc.unicast), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoom(t, 37, 100*crypto.BlockSize)
+				defer r.stop()
+				r.rules, r.unicast = Rules{Slow: tc.policy}, tc.unicast
+				r.server.cfg.Ceiling, r.ceiling = 5e6, 5e6
+				r.client("stays").start()
+				costs := r.client("costs").start()
+				time.Sleep(time.Second)
+				main, _ := r.session(0)
+				session, err := r.server.find(main.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				session.ask(func(s *sender) {
+					m := s.roster.members[main.of("costs").Number]
+					m.caused = int64(s.geo.blocks()*s.geo.k(0)) + 1
+					s.checkCost(m)
+				})
+				if main, _ = r.session(0); main.of("costs").State != tc.state {
+					t.Errorf("it is %s, want %s", main.of("costs").State, tc.state)
+				}
+				if tc.state == ClientDropped {
+					<-costs.done
+					r.clients = r.clients[:1]
+				}
+				r.wait()
+			})
+		})
+	}
+}

@@ -102,11 +102,9 @@ func TestSessionsSlowClient(t *testing.T) {
 		if totals.Unicast > 0 {
 			t.Errorf("%s: %d bytes by unicast", g.Place.Name(), totals.Unicast)
 		}
-		// At the slow one's pace it would take that long at least.
-		if waiting := float64(s.size) / 2.5e6; r.Seconds > 0.85*waiting {
-			t.Errorf("%s took %.1f s; at the slow client's pace it is %.1f s", g.Place.Name(), r.Seconds, waiting)
-		}
+		t.Logf("%s took %.1f s", g.Place.Name(), r.Seconds)
 	}
+	s.before("demote", "client demoted to a slower session", "pc04", "pc01", "pc02", "pc03")
 	r, totals := s.proven(gets[3])
 	if totals.Unicast > 0 || totals.Multicast != s.size {
 		t.Errorf("the slow one: %+v", totals)
@@ -121,6 +119,20 @@ func TestSessionsSlowClient(t *testing.T) {
 	t.Logf("the slow one took %.1f s for %.1f MB", r.Seconds, float64(s.size)/1e6)
 }
 
+// before holds that something was done about a slow client while the others were still receiving: they didn't wait for it.
+func (s *stage) before(policy, message, slow string, others ...string) {
+	s.t.Helper()
+	if message == "" {
+		return // it is waited for
+	}
+	acted := s.logged(message, `"client":"`+slow+`"`)
+	for _, other := range others {
+		if ended := s.logged("client ended", `"client":"`+other+`"`); acted.IsZero() || !ended.After(acted) {
+			s.t.Errorf("%s: %s was dealt with at %v, %s was done at %v", policy, slow, acted, other, ended)
+		}
+	}
+}
+
 // TestSessionsSlowPolicies: what else may become of a slow client: it is waited for, sent to unicast, or dropped.
 func TestSessionsSlowPolicies(t *testing.T) {
 	for _, policy := range []string{"wait", "unicast", "drop"} {
@@ -133,10 +145,10 @@ func TestSessionsSlowPolicies(t *testing.T) {
 			}
 			gets := []*rig.Get{s.get(0), s.get(1), s.get(2)}
 			for _, g := range gets[:2] {
-				if r, _ := s.proven(g); policy != "wait" && r.Seconds > 0.85*float64(s.size)/2.5e6 {
-					t.Errorf("%s took %.1f s, as if it waited", g.Place.Name(), r.Seconds)
-				}
+				r, _ := s.proven(g)
+				t.Logf("%s took %.1f s", g.Place.Name(), r.Seconds)
 			}
+			s.before(policy, map[string]string{"unicast": "client goes unicast", "drop": "client ended"}[policy], "pc03", "pc01", "pc02")
 			switch slow := gets[2]; policy {
 			case "wait":
 				if _, totals := s.proven(slow); totals.Unicast > 0 {

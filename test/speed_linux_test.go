@@ -28,7 +28,7 @@ func TestSpeedEngine(t *testing.T) { engine(t, "^TestSpeed", 6) }
 // engine runs tests of package session without the race detector; so many must pass at least, and none be skipped.
 func engine(t *testing.T, which string, least int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run", which, "-v", "wimcast/session")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-timeout=30m", "-run", which, "-v", "wimcast/session")
 	out, err := cmd.CombinedOutput()
 	ran := 0
 	for line := range strings.Lines(string(out)) {
