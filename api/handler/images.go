@@ -40,7 +40,9 @@ func (s *server) addImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if !alreadyThere {
-		s.Servicing.Poke()
+		if s.Servicing != nil {
+			s.Servicing.Poke() // it reads what is installed in it
+		}
 		s.Log.Info("image added", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
 	}
 	image := imageOf(&p)

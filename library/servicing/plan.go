@@ -135,7 +135,7 @@ func (s *Service) planNow(ctx context.Context, order Order, now time.Time) (plan
 			p.applicable()
 		}
 		if p.updates && order.Executor == "" {
-			return plan, fmt.Errorf("updates want an executor: say --executor %s, which puts them into the image for Windows to install on the client; no Linux program can install them", ExecutorStage)
+			return plan, fmt.Errorf("updates want an executor: say --executor %s, which puts them into the image for Windows to install on the client, or --executor %s, for which a Windows machine installs them (wimcast worker); no Linux program can", ExecutorStage, ExecutorDISM)
 		}
 		plan.Tasks = append(plan.Tasks, p.tasks...)
 		plan.Skipped = append(plan.Skipped, p.skipped...)

@@ -28,6 +28,7 @@ func ScheduleStates() []State { return []State{Waiting, InProcess, Successful, F
 const (
 	ExecutorOverlay = "overlay" // this machine puts files into the image
 	ExecutorStage   = "stage"   // this machine puts packages into the image, and Windows installs them on the client
+	ExecutorDISM    = "dism"    // a Windows machine installs them into the image: a worker
 )
 
 // Order is what shall be done.
@@ -112,8 +113,8 @@ func (o *Order) check(now time.Time) error {
 	if o.Version != "" && o.When.Recurring() {
 		errs = append(errs, errors.New("version and cron: each run makes a version of its own; keep one"))
 	}
-	if o.Executor != "" && o.Executor != ExecutorStage {
-		errs = append(errs, fmt.Errorf("executor %.40q: %w: updates can be put into an image for Windows to install on the client (stage); nothing on this machine can install them", o.Executor, ErrUnsupported))
+	if o.Executor != "" && o.Executor != ExecutorStage && o.Executor != ExecutorDISM {
+		errs = append(errs, fmt.Errorf("executor %.40q: %w: updates can be put into an image for Windows to install on the client (stage), or be installed by a Windows machine (dism); nothing on this machine can install them", o.Executor, ErrUnsupported))
 	}
 	return errors.Join(append(errs, o.When.Check(now))...)
 }

@@ -72,6 +72,7 @@ type Service struct {
 	cfg       Config
 	root      *os.Root
 	executors map[string]executor
+	workers   workers
 	wake      chan struct{} // something is due, or new
 
 	mu        sync.Mutex
@@ -106,6 +107,7 @@ var (
 func New(cfg Config) (*Service, error) {
 	s := &Service{
 		cfg: cfg, wake: make(chan struct{}, 1), unknown: map[string]bool{},
+		workers:   workers{lease: workerLease, wait: workerWait},
 		executors: map[string]executor{ExecutorOverlay: overlayExecutor{}, ExecutorStage: stageExecutor{}},
 	}
 	if err := s.open(); err != nil {
