@@ -288,7 +288,7 @@ func (w *work) call(ctx context.Context, args ...string) (string, error) {
 		said = "…" + strings.ToValidUTF8(said[len(said)-maxSaid:], "")
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == restartRequired {
-		err = nil
+		return printable(said), nil
 	}
 	return printable(said), err
 }

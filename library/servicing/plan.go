@@ -140,6 +140,9 @@ func (s *Service) planNow(ctx context.Context, order Order, now time.Time) (plan
 		plan.Tasks = append(plan.Tasks, p.tasks...)
 		plan.Skipped = append(plan.Skipped, p.skipped...)
 	}
+	if n := len(plan.Tasks) + len(plan.Skipped); n > maxSteps {
+		return plan, fmt.Errorf("that is %d steps, and at most %d are allowed; next: choose with --index", n, maxSteps)
+	}
 	taken := func(version string) bool {
 		return slices.ContainsFunc(s.cfg.Images.Images(), func(i Image) bool { return i.Name == plan.Image.Name && i.Version == version })
 	}

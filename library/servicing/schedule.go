@@ -53,6 +53,8 @@ const (
 	maxIndexes   = 64
 	maxSchedules = 500 // those that ended longest ago go first
 	maxRuns      = 20  // of a schedule; the oldest go first
+	maxSteps     = 5000
+	maxAllSteps  = 20_000 // of all schedules: what they say fits into the file; of older runs they go
 	maxReference = 255
 )
 
@@ -131,6 +133,24 @@ func (s *Schedule) clone() Schedule {
 
 // ended reports whether nothing more comes of it.
 func (s *Schedule) ended() bool { return s.State != Waiting && s.State != InProcess }
+
+// wants reports whether the run in process has still to do with an update.
+func (s *Schedule) wants(reference string) bool {
+	return s.State == InProcess && len(s.Runs) > 0 && slices.ContainsFunc(s.Runs[len(s.Runs)-1].Steps, func(step Step) bool {
+		return step.Update == reference && (step.State == Waiting || step.State == InProcess)
+	})
+}
+
+// trim drops the steps of the oldest runs where there are too many of all.
+func trim(schedules []*Schedule, limit int) {
+	for _, sc := range slices.Backward(schedules) {
+		for i := range slices.Backward(sc.Runs) {
+			if limit -= len(sc.Runs[i].Steps); limit < 0 && sc.State != InProcess {
+				sc.Runs[i].Steps = nil
+			}
+		}
+	}
+}
 
 // begin adds a run.
 func (s *Schedule) begin(run Run) {

@@ -174,6 +174,7 @@ func (s *Service) Close() error {
 
 // save writes the schedules. mu must be held, or nobody else be there.
 func (s *Service) save() error {
+	trim(s.schedules, maxAllSteps)
 	return writeJSON(s.root, schedulesFile, workDir, saved{s.next, s.schedules})
 }
 
@@ -326,7 +327,7 @@ func (s *Service) RemoveUpdate(name string) (Update, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, sc := range s.schedules {
-			if !sc.ended() && slices.ContainsFunc(sc.Order.Updates, func(o string) bool { return strings.EqualFold(o, u.ID) || strings.EqualFold(o, reference) }) {
+			if sc.wants(reference) || !sc.ended() && slices.ContainsFunc(sc.Order.Updates, func(o string) bool { return strings.EqualFold(o, u.ID) || strings.EqualFold(o, reference) }) {
 				return sc.ID
 			}
 		}

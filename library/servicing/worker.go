@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ type Job struct {
 // JobPackage is a package of a job.
 type JobPackage struct {
 	Reference string
-	File      string // its name as it came: chains of packages find each other by their names
+	File      string // its name as it came, where that is a plain one: chains of packages find each other by their names
 	SHA256    string
 	Size      int64
 }
@@ -313,7 +314,11 @@ func (s *Service) applyByWorker(ctx context.Context, tasks []Task, order *Order,
 		if err := s.cfg.Catalogue.prove(ctx, u); err != nil {
 			return nil, fmt.Errorf("%s: %w", u.Reference(), err)
 		}
-		o.Packages = append(o.Packages, JobPackage{Reference: u.Reference(), File: u.File, SHA256: u.SHA256, Size: u.Size})
+		name := u.File
+		if !stagedName.MatchString(name) || slices.ContainsFunc(o.Packages, func(p JobPackage) bool { return strings.EqualFold(p.File, name) }) {
+			name = u.Reference() + "." + string(u.Kind)
+		}
+		o.Packages = append(o.Packages, JobPackage{Reference: u.Reference(), File: name, SHA256: u.SHA256, Size: u.Size})
 		o.paths[u.SHA256] = s.cfg.Catalogue.path(u)
 	}
 	f, err := os.Open(file)
