@@ -20,6 +20,18 @@ import (
 // The stories of servicing, with the real daemon and wimlib: an administrator has an image, updates that say what they
 // are only by their names here, and an overlay.
 
+// smallWindows adds an image as win@1 that is Windows by what is said of it, and small.
+func (s *stage) smallWindows() {
+	s.t.Helper()
+	s.image = filepath.Join(s.dir, "small.wim")
+	s.write(s.dir, "small/Windows/explorer.exe", "x")
+	out, err := exec.CommandContext(s.ctx, "wimlib-imagex", "capture", filepath.Join(s.dir, "small"), s.image, "Windows 11", "--no-acls").CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%v: %s", err, out)
+	}
+	s.windows()
+}
+
 // windows marks the stage's image as Windows of a build and adds it as win@1, with what is installed in it.
 func (s *stage) windows() {
 	s.t.Helper()
@@ -235,7 +247,7 @@ func TestImagesServicing(t *testing.T) {
 // TestImagesServicingRefusals: what can't be is refused with the reason and the next step, and leaves nothing.
 func TestImagesServicingRefusals(t *testing.T) {
 	s := onLoopback(t, rig.Config{})
-	s.windows()
+	s.smallWindows()
 	s.catalogue()
 	s.refused("KB5000003 is for arm64, the image is x64", "image", "service", "win", "--update", "KB5000003", "--executor", "stage")
 	s.refused("updates want an executor", "image", "service", "win", "--update", "KB5000001")

@@ -47,7 +47,7 @@ esac
 // is killed in the middle loses it to another.
 func TestImagesWorker(t *testing.T) {
 	s := onLoopback(t, rig.Config{Admin: `listen = "127.0.0.1:0"`})
-	s.windows()
+	s.smallWindows()
 	s.catalogue()
 	program, log := filepath.Join(s.dir, "dism"), filepath.Join(s.dir, "dism.log")
 	if err := os.WriteFile(program, []byte(dism), 0o700); err != nil {
