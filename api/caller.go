@@ -9,7 +9,7 @@ import (
 // this machine that opened the socket.
 type Caller struct {
 	Name    string // of the certificate; on the socket the user's, where the system knows it
-	Role    string // operator or viewer; who can open the socket is an operator
+	Role    string // operator, viewer or worker; who can open the socket is an operator
 	Serial  string // of the certificate; "" on the socket
 	Address string // the other end of the connection; "" on the socket
 	UID     int    // of the process; -1 over HTTPS, and where the system doesn't tell

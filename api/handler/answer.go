@@ -44,8 +44,8 @@ func (t text) write(w http.ResponseWriter, _ *http.Request) {
 // for whatever changes or fails.
 func (s *server) serve(to route, w http.ResponseWriter, r *http.Request) {
 	who, _ := api.CallerOf(r.Context())
-	if to.role == keyex.Operator && who.Role != string(keyex.Operator) {
-		s.fail(w, r, &statusError{http.StatusForbidden, fmt.Errorf("role %s may only look; for this a bundle of role operator is needed: wimcast bundle create NAME --role operator", who.Role)})
+	if err := may(to, keyex.Role(who.Role)); err != nil {
+		s.fail(w, r, &statusError{http.StatusForbidden, err})
 		return
 	}
 	control := http.NewResponseController(w)

@@ -1,5 +1,5 @@
 // Package handler answers the admin API out of the daemon's parts: on the unix socket to
-// whoever can open it, over HTTPS to holders of certificates of role operator or viewer.
+// whoever can open it, over HTTPS to holders of certificates of role operator, viewer or worker.
 // What goes over the wire is package api's; this one is apart from it so that the command
 // line, which runs on Windows too, needs none of the daemon.
 //
@@ -44,7 +44,7 @@ type Config struct {
 	// where none is kept.
 	History *history.Store
 	Status  func() api.Status
-	// Updates is the catalogue of updates and overlays, Servicing what applies them.
+	// Updates is the catalogue of updates and overlays, Servicing what applies them; nil where no route of theirs is asked.
 	Updates   *servicing.Catalogue
 	Servicing *servicing.Service
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
@@ -184,7 +184,7 @@ func (a *API) caller(r *http.Request) (api.Caller, error) {
 }
 
 // AdminRoles are the roles that the API admits over HTTPS.
-func AdminRoles() []keyex.Role { return []keyex.Role{keyex.Operator, keyex.Viewer} }
+func AdminRoles() []keyex.Role { return []keyex.Role{keyex.Operator, keyex.Viewer, keyex.Worker} }
 
 func (s *server) status(*http.Request) (any, error) { return s.Status(), nil }
 

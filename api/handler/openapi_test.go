@@ -64,7 +64,7 @@ func TestRoutes(t *testing.T) {
 		if !slices.Equal(roles, []string{string(r.role)}) {
 			t.Errorf("%s: the document wants %v, the server %s", name, roles, r.role)
 		}
-		if looks := r.method == http.MethodGet; looks != (r.role == keyex.Viewer) {
+		if looks := r.method == http.MethodGet; r.role != keyex.Worker && looks != (r.role == keyex.Viewer) {
 			t.Errorf("%s wants %s: a viewer may only GET", name, r.role)
 		}
 	}
@@ -114,6 +114,7 @@ func TestSchemas(t *testing.T) {
 		"Update": api.Update{}, "UpdateIdentity": api.UpdateIdentity{}, "ImageUpdates": api.ImageUpdates{}, "InstalledPackage": api.InstalledPackage{},
 		"AppliedUpdate": api.AppliedUpdate{}, "JudgedUpdate": api.JudgedUpdate{}, "ScheduleRequest": api.ScheduleRequest{}, "SchedulePlan": api.SchedulePlan{},
 		"Schedule": api.Schedule{}, "ScheduleRun": api.ScheduleRun{}, "ScheduleStep": api.ScheduleStep{}, "RollbackRequest": api.RollbackRequest{}, "RolledBack": api.RolledBack{},
+		"WorkerClaim": api.WorkerClaim{}, "WorkerJob": api.WorkerJob{}, "WorkerPackage": api.WorkerPackage{}, "WorkerReport": api.WorkerReport{}, "WorkerStep": api.WorkerStep{},
 		"Proof": api.Proof{}, "ProofMachine": api.ProofMachine{}, "Forgotten": api.Forgotten{},
 	} {
 		schema := doc.Components.Schemas[name]
@@ -263,9 +264,9 @@ func TestAnswers(t *testing.T) {
 	// Who may not, whatever they ask for.
 	viewer := p.over(keyex.Viewer)
 	for _, r := range routes() {
-		path := strings.NewReplacer("{ref}", "x", "{id}", "s1", "{name}", "x", "{which}", "x").Replace(r.path)
+		path := strings.NewReplacer("{ref}", "x", "{id}", "s1", "{name}", "x", "{which}", "x", "{sum}", "x").Replace(r.path)
 		name := r.method + " " + r.path
-		if r.role == keyex.Operator {
+		if r.role != keyex.Viewer {
 			ask(viewer, name, path, "", http.StatusForbidden)
 		} else {
 			// Over a connection that was open before; a new one isn't let in at all.
@@ -394,6 +395,22 @@ func TestAnswers(t *testing.T) {
 	p.askServicing(func(operation, path, body string, status int) []byte {
 		t.Helper()
 		return ask(operator, operation, path, body, status)
+	})
+
+	worker := p.over(keyex.Worker)
+	ask(worker, "GET /v1/images", "", "", http.StatusForbidden)
+	p.askWorker(func(operation, path, body string, status int, header ...string) []byte {
+		t.Helper()
+		if path == "" {
+			_, path, _ = strings.Cut(operation, " ")
+		}
+		method, _, _ := strings.Cut(operation, " ")
+		answer, text := worker.ask(method, path, body, header...)
+		if answer.StatusCode != status {
+			t.Errorf("%s %s: %d, want %d: %s", method, path, answer.StatusCode, status, text)
+		}
+		j.check(operation, answer, text)
+		return text
 	})
 
 	// An organisation's PKI makes its bundles itself.

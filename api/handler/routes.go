@@ -15,14 +15,14 @@ import (
 // the server agree, and until a request of TestAnswers shows each of those statuses.
 type route struct {
 	method, path string
-	role         keyex.Role // the least that is needed over HTTPS: Viewer, or Operator
+	role         keyex.Role // the least that is needed over HTTPS: Viewer, or Operator; or Worker, which stands apart
 	handle       func(*server, *http.Request) (any, error)
 }
 
 // routes is the whole API, in the order of the document. A viewer may only look, so
 // whatever isn't a GET is the operator's.
 func routes() []route {
-	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	return []route{
 		{get, "/v1/openapi.json", keyex.Viewer, (*server).document},
 		{get, "/v1/status", keyex.Viewer, (*server).status},
@@ -44,6 +44,11 @@ func routes() []route {
 		{post, "/v1/schedules/plan", keyex.Operator, (*server).planSchedule},
 		{get, "/v1/schedules/{id}", keyex.Viewer, (*server).showSchedule},
 		{post, "/v1/schedules/{id}/cancel", keyex.Operator, (*server).cancelSchedule},
+		{post, "/v1/worker/job", keyex.Worker, (*server).claimJob},
+		{get, "/v1/worker/job/{id}/image", keyex.Worker, (*server).jobImage},
+		{put, "/v1/worker/job/{id}/image", keyex.Worker, (*server).uploadJob},
+		{get, "/v1/worker/job/{id}/packages/{sum}", keyex.Worker, (*server).jobPackage},
+		{post, "/v1/worker/job/{id}/report", keyex.Worker, (*server).reportJob},
 		{get, "/v1/deployments", keyex.Viewer, (*server).listDeployments},
 		{post, "/v1/deployments", keyex.Operator, (*server).createDeployment},
 		{get, "/v1/deployments/{name}", keyex.Viewer, (*server).showDeployment},

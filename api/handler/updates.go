@@ -16,7 +16,7 @@ func servicingStatus(err error) int {
 	switch {
 	case errors.Is(err, servicing.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, servicing.ErrInUse), errors.Is(err, servicing.ErrEnded):
+	case errors.Is(err, servicing.ErrInUse), errors.Is(err, servicing.ErrEnded), errors.Is(err, servicing.ErrNotYours):
 		return http.StatusConflict
 	}
 	return 0

@@ -62,6 +62,8 @@ func may(role string) string {
 		return "can administer this distribution point over the network"
 	case "viewer":
 		return "can look at this distribution point over the network"
+	case "worker":
+		return "gets images to work on, and hands them back changed"
 	}
 	return "can't do anything with it yet"
 }

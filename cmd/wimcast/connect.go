@@ -57,7 +57,7 @@ func (p *place) connect() (*api.Client, error) {
 		if len(p.Server) == 0 {
 			return api.NewClient(findSocket()), nil
 		}
-		return nil, fmt.Errorf("%s is of role %s, which joins sessions and can't administer; on the server: wimcast bundle create NAME --role operator", p.Bundle, role)
+		return nil, fmt.Errorf("%s is of role %s, which can't administer; on the server: wimcast bundle create NAME --role operator", p.Bundle, role)
 	}
 	credentials, err := bundle.Credentials()
 	if err != nil {

@@ -41,6 +41,7 @@ type commands struct {
 	Update   updateCommand   `cmd:"" help:"Manage the catalogue of software updates, and see which are applicable to an image."`
 	Overlay  overlayCommand  `cmd:"" help:"Manage overlays: files, drivers and scripts that are put into images."`
 	Schedule scheduleCommand `cmd:"" help:"Watch and cancel the servicing of images."`
+	Worker   workerCommand   `cmd:"" help:"On a Windows machine: install updates into images with DISM, for a distribution point."`
 	Session  sessionCommand  `cmd:"" help:"Watch and steer running sessions."`
 	Queue    queueCommand    `cmd:"" help:"List clients that wait for a place in a session."`
 	Client   clientCommand   `cmd:"" help:"Act on the clients of running sessions."`

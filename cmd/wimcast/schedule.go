@@ -18,7 +18,7 @@ type imageService struct {
 	Overlay         []string  `help:"Overlay, by its name; after the updates." placeholder:"NAME"`
 	Applicable      bool      `help:"Also every update that is applicable and not yet applied when it runs."`
 	Index           []int     `help:"Which of the images in it (default: all)." placeholder:"N"`
-	Executor        string    `help:"What applies updates: stage puts them into the image, and Windows installs them on the client." placeholder:"stage"`
+	Executor        string    `help:"What applies updates: stage puts them into the image, and Windows installs them on the client; dism has a Windows machine install them (wimcast worker)." placeholder:"stage|dism"`
 	At              time.Time `help:"When, such as 2026-12-01T03:00:00+01:00 (default: now)." format:"2006-01-02T15:04:05Z07:00" placeholder:"TIME"`
 	Cron            string    `help:"Again and again: minute hour day month weekday, such as \"0 3 * * SUN\", in the server's local time."`
 	UTC             bool      `name:"utc" help:"--cron is in UTC."`

@@ -260,6 +260,9 @@ func (a *updateApplicable) Run(ctx context.Context, c *console) error {
 			i := &list[n]
 			_, _ = fmt.Fprintf(w, "%s image %d, %s: %s %s build %d; %s of Windows in it, %s applied here\n", printable(i.Package), i.Index, printable(i.Name),
 				i.Architecture, printable(i.Edition), i.Build, count(len(i.Installed), "update"), count(len(i.Applied), "change"))
+			for _, applied := range i.Applied {
+				_, _ = fmt.Fprintf(w, "  %s was applied here on %s (%s)\n", printable(applied.ID), printable(applied.Date), printable(applied.Executor))
+			}
 			var rows []string
 			for _, j := range i.Updates {
 				rows = append(rows, strings.Join([]string{"  " + printable(j.Update), strings.ReplaceAll(j.Verdict, "_", " "), printable(j.Text), printable(j.Title)}, "\t"))

@@ -34,7 +34,7 @@ var (
 
 // Bounds of the catalogue.
 const (
-	maxUpdates    = 5000
+	maxUpdates    = 2000
 	maxUpdateSize = 32 << 30 // bytes; the largest updates have some 5 GB
 	maxFileName   = 255
 )

@@ -92,7 +92,7 @@ func Judge(f *Facts, u *Update, all []Update) (Verdict, string) {
 		return verdict, text
 	}
 	if a, ok := f.appliedHere(u.ID); ok && u.Kind.IsUpdate() {
-		if a.Executor != ExecutorStage {
+		if a.Executor == ExecutorDISM {
 			return Installed, fmt.Sprintf("%s was installed into the image here on %s", u.ID, a.Date)
 		}
 		return Staged, fmt.Sprintf("%s was staged into the image here on %s; Windows installs it on the client", u.ID, a.Date)

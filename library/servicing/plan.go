@@ -135,10 +135,13 @@ func (s *Service) planNow(ctx context.Context, order Order, now time.Time) (plan
 			p.applicable()
 		}
 		if p.updates && order.Executor == "" {
-			return plan, fmt.Errorf("updates want an executor: say --executor %s, which puts them into the image for Windows to install on the client; no Linux program can install them", ExecutorStage)
+			return plan, fmt.Errorf("updates want an executor: say --executor %s, which puts them into the image for Windows to install on the client, or --executor %s, for which a Windows machine installs them (wimcast worker); no Linux program can", ExecutorStage, ExecutorDISM)
 		}
 		plan.Tasks = append(plan.Tasks, p.tasks...)
 		plan.Skipped = append(plan.Skipped, p.skipped...)
+	}
+	if n := len(plan.Tasks) + len(plan.Skipped); n > maxSteps {
+		return plan, fmt.Errorf("that is %d steps, and at most %d are allowed; next: choose with --index", n, maxSteps)
 	}
 	taken := func(version string) bool {
 		return slices.ContainsFunc(s.cfg.Images.Images(), func(i Image) bool { return i.Name == plan.Image.Name && i.Version == version })

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -133,17 +134,31 @@ func (s *Service) perform(ctx context.Context, id, run string) (string, error) {
 // applyAll applies the tasks of a plan in their order. plan.Tasks are those that worked, afterwards.
 func (s *Service) applyAll(ctx context.Context, id string, order *Order, plan *Plan, file string) (applied, failed int, err error) {
 	var worked []Task
-	for i := range plan.Tasks {
+	for i := 0; i < len(plan.Tasks); i++ {
 		t := &plan.Tasks[i]
-		at := len(plan.Skipped) + i
-		note := func(state State, text string) error {
+		noteAt := func(at int, state State, text string) error {
 			return s.change(id, Stepped, func(sc *Schedule) {
-				step := &sc.Runs[len(sc.Runs)-1].Steps[at]
+				step := &sc.Runs[len(sc.Runs)-1].Steps[len(plan.Skipped)+at]
 				step.State, step.Text = state, printable(text)
 				if state != InProcess {
 					step.Ended = time.Now().UTC()
 				}
 			})
+		}
+		note := func(state State, text string) error { return noteAt(i, state, text) }
+		if t.Executor == ExecutorDISM {
+			// Packages that follow each other go to a worker together: it mounts the image once.
+			tasks := plan.Tasks[i:]
+			if end := slices.IndexFunc(tasks, func(o Task) bool { return o.Executor != t.Executor || o.Index != t.Index }); end > 0 {
+				tasks = tasks[:end]
+			}
+			did, bad, err := s.byWorker(ctx, tasks, order, file, func(n int, state State, text string) error { return noteAt(i+n, state, text) })
+			worked, applied, failed = append(worked, did...), applied+len(did), failed+bad
+			if err != nil {
+				return applied, failed, err
+			}
+			i += len(tasks) - 1
+			continue
 		}
 		if err := note(InProcess, ""); err != nil {
 			return applied, failed, err
@@ -171,6 +186,37 @@ func (s *Service) applyAll(ctx context.Context, id string, order *Order, plan *P
 	}
 	plan.Tasks = worked
 	return applied, failed, nil
+}
+
+// byWorker has a worker apply tasks and notes what it tells. It returns those that worked, and how many failed.
+func (s *Service) byWorker(ctx context.Context, tasks []Task, order *Order, file string, note func(n int, state State, text string) error) (worked []Task, failed int, err error) {
+	for n := range tasks {
+		if err := note(n, Waiting, "waiting for a worker"); err != nil {
+			return nil, 0, err
+		}
+	}
+	var noteErr error
+	steps, err := s.applyByWorker(ctx, tasks, order, file, func(steps []JobStep) {
+		for _, step := range steps {
+			n := slices.IndexFunc(tasks, func(t Task) bool { return t.Update.Reference() == step.Reference })
+			noteErr = errors.Join(noteErr, note(n, step.State, step.Text))
+		}
+	})
+	if err = errors.Join(err, noteErr); err != nil {
+		return nil, 0, err
+	}
+	for n := range tasks {
+		at := slices.IndexFunc(steps, func(s JobStep) bool { return s.Reference == tasks[n].Update.Reference() })
+		if steps[at].State == Successful {
+			worked = append(worked, tasks[n])
+			continue
+		}
+		failed++
+		if !order.ContinueOnError && err == nil {
+			err = fmt.Errorf("%s: %s", steps[at].Reference, steps[at].Text)
+		}
+	}
+	return worked, failed, err
 }
 
 // apply applies one task.

@@ -28,6 +28,7 @@ func ScheduleStates() []State { return []State{Waiting, InProcess, Successful, F
 const (
 	ExecutorOverlay = "overlay" // this machine puts files into the image
 	ExecutorStage   = "stage"   // this machine puts packages into the image, and Windows installs them on the client
+	ExecutorDISM    = "dism"    // a Windows machine installs them into the image: a worker
 )
 
 // Order is what shall be done.
@@ -52,6 +53,8 @@ const (
 	maxIndexes   = 64
 	maxSchedules = 500 // those that ended longest ago go first
 	maxRuns      = 20  // of a schedule; the oldest go first
+	maxSteps     = 5000
+	maxAllSteps  = 20_000 // of all schedules: what they say fits into the file; of older runs they go
 	maxReference = 255
 )
 
@@ -112,8 +115,8 @@ func (o *Order) check(now time.Time) error {
 	if o.Version != "" && o.When.Recurring() {
 		errs = append(errs, errors.New("version and cron: each run makes a version of its own; keep one"))
 	}
-	if o.Executor != "" && o.Executor != ExecutorStage {
-		errs = append(errs, fmt.Errorf("executor %.40q: %w: updates can be put into an image for Windows to install on the client (stage); nothing on this machine can install them", o.Executor, ErrUnsupported))
+	if o.Executor != "" && o.Executor != ExecutorStage && o.Executor != ExecutorDISM {
+		errs = append(errs, fmt.Errorf("executor %.40q: %w: updates can be put into an image for Windows to install on the client (stage), or be installed by a Windows machine (dism); nothing on this machine can install them", o.Executor, ErrUnsupported))
 	}
 	return errors.Join(append(errs, o.When.Check(now))...)
 }
@@ -130,6 +133,24 @@ func (s *Schedule) clone() Schedule {
 
 // ended reports whether nothing more comes of it.
 func (s *Schedule) ended() bool { return s.State != Waiting && s.State != InProcess }
+
+// wants reports whether the run in process has still to do with an update.
+func (s *Schedule) wants(reference string) bool {
+	return s.State == InProcess && len(s.Runs) > 0 && slices.ContainsFunc(s.Runs[len(s.Runs)-1].Steps, func(step Step) bool {
+		return step.Update == reference && (step.State == Waiting || step.State == InProcess)
+	})
+}
+
+// trim drops the steps of the oldest runs where there are too many of all.
+func trim(schedules []*Schedule, limit int) {
+	for _, sc := range slices.Backward(schedules) {
+		for i := range slices.Backward(sc.Runs) {
+			if limit -= len(sc.Runs[i].Steps); limit < 0 && sc.State != InProcess {
+				sc.Runs[i].Steps = nil
+			}
+		}
+	}
+}
 
 // begin adds a run.
 func (s *Schedule) begin(run Run) {

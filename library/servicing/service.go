@@ -72,6 +72,7 @@ type Service struct {
 	cfg       Config
 	root      *os.Root
 	executors map[string]executor
+	workers   workers
 	wake      chan struct{} // something is due, or new
 
 	mu        sync.Mutex
@@ -106,6 +107,7 @@ var (
 func New(cfg Config) (*Service, error) {
 	s := &Service{
 		cfg: cfg, wake: make(chan struct{}, 1), unknown: map[string]bool{},
+		workers:   workers{lease: workerLease, wait: workerWait},
 		executors: map[string]executor{ExecutorOverlay: overlayExecutor{}, ExecutorStage: stageExecutor{}},
 	}
 	if err := s.open(); err != nil {
@@ -172,6 +174,7 @@ func (s *Service) Close() error {
 
 // save writes the schedules. mu must be held, or nobody else be there.
 func (s *Service) save() error {
+	trim(s.schedules, maxAllSteps)
 	return writeJSON(s.root, schedulesFile, workDir, saved{s.next, s.schedules})
 }
 
@@ -324,7 +327,7 @@ func (s *Service) RemoveUpdate(name string) (Update, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, sc := range s.schedules {
-			if !sc.ended() && slices.ContainsFunc(sc.Order.Updates, func(o string) bool { return strings.EqualFold(o, u.ID) || strings.EqualFold(o, reference) }) {
+			if sc.wants(reference) || !sc.ended() && slices.ContainsFunc(sc.Order.Updates, func(o string) bool { return strings.EqualFold(o, u.ID) || strings.EqualFold(o, reference) }) {
 				return sc.ID
 			}
 		}

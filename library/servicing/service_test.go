@@ -292,3 +292,23 @@ func TestRecurring(t *testing.T) {
 		t.Errorf("%+v, %v", sc, err)
 	}
 }
+
+// TestTrim: what is kept of all runs is bounded; the latest stay.
+func TestTrim(t *testing.T) {
+	steps := func(n int) []Run { return []Run{{Steps: make([]Step, n)}, {Steps: make([]Step, n)}} }
+	list := []*Schedule{{State: Failed, Runs: steps(3)}, {State: InProcess, Runs: steps(3)}, {State: Waiting, Runs: steps(3)}}
+	trim(list, 10)
+	var got []int
+	for _, sc := range list {
+		for _, r := range sc.Runs {
+			got = append(got, len(r.Steps))
+		}
+	}
+	if !slices.Equal(got, []int{0, 0, 3, 3, 3, 3}) {
+		t.Errorf("%v", got)
+	}
+	u := &Schedule{State: InProcess, Runs: []Run{{Steps: []Step{{Update: "a", State: Successful}, {Update: "b", State: Waiting}}}}}
+	if u.wants("a") || !u.wants("b") || u.wants("c") {
+		t.Error("what a run in process wants")
+	}
+}
