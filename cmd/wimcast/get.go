@@ -76,16 +76,31 @@ type getResult struct {
 
 // Run implements the command.
 func (g *getCommand) Run(ctx context.Context, c *console) error {
+	screen := newScreen(c)
+	output := g.Output
+	if output == "" {
+		output = fileName(g.Package)
+	}
+	if g.Discard {
+		output = os.DevNull
+	}
+	result, err := g.receive(ctx, c, output, screen)
+	screen.result(result, output, err)
+	return err
+}
+
+// receive receives the image into the file output.
+func (g *getCommand) receive(ctx context.Context, c *console, output string, screen *screen) (result session.Result, err error) {
+	result.Package = g.Package
 	name := cmp.Or(c.place.Bundle, firstBundle)
 	bundle, err := keyex.ReadBundle(name)
 	if err != nil {
-		return &codedError{exitRefused, err}
+		return result, &codedError{exitRefused, err}
 	}
 	credentials, err := bundle.Credentials()
 	if err != nil {
-		return &codedError{exitRefused, err}
+		return result, &codedError{exitRefused, err}
 	}
-	screen := newScreen(c)
 	if bundle.Exposed {
 		name := printable(name)
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
@@ -97,22 +112,15 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	if len(c.place.Server) > 0 {
 		servers = withPort(c.place.Server, controlPort)
 	}
-	output := g.Output
-	if output == "" {
-		output = fileName(g.Package)
-	}
-	if g.Discard {
-		output = os.DevNull
-	}
 	target, err := g.target(output, screen)
 	if err != nil {
-		return &codedError{exitDisk, err}
+		return result, &codedError{exitDisk, err}
 	}
 	defer func() { _ = target.Close() }()
 	var seed session.Seed
 	if g.Seed != "" {
 		if seed, err = client.OpenSeed(g.Seed); err != nil {
-			return &codedError{exitUsage, err}
+			return result, &codedError{exitUsage, err}
 		}
 	}
 
@@ -126,10 +134,9 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	}
 	receiver := session.NewReceiver(cfg)
 	stop := screen.follow(receiver)
-	result, err := receiver.Run(ctx)
+	result, err = receiver.Run(ctx)
 	stop()
-	screen.result(result, output, err)
-	return err
+	return result, err
 }
 
 // closingTarget is a target that is closed at the end.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -55,11 +56,31 @@ func TestExposedBundle(t *testing.T) {
 		}
 	}
 	out, says := get("--json")
-	var event getEvent
-	if err := json.Unmarshal([]byte(out), &event); err != nil || event.Event != "notice" || !strings.Contains(event.Text, "chmod 600 "+path) {
+	var event, end getEvent
+	events := json.NewDecoder(strings.NewReader(out))
+	if err := errors.Join(events.Decode(&event), events.Decode(&end)); err != nil || event.Event != "notice" || !strings.Contains(event.Text, "chmod 600 "+path) {
 		t.Errorf("--json prints %q, %v", out, err)
+	}
+	if end.Result == nil || end.Result.Code != exitDisk {
+		t.Errorf("it ends with %+v", end)
 	}
 	if strings.Contains(says, "chmod") {
 		t.Errorf("with --json, said twice: %s", says)
+	}
+}
+
+// TestGetResult: with --json a get that ends before it began says so in a result, as one that ends later does.
+func TestGetResult(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none.join")
+	var out, says bytes.Buffer
+	if code := run([]string{"--json", "get", "w11", "--bundle", missing}, &out, &says); code != exitRefused {
+		t.Fatalf("exit code %d: %s", code, &says)
+	}
+	var event getEvent
+	if err := json.Unmarshal(out.Bytes(), &event); err != nil {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	if r := event.Result; event.Event != eventResult || r == nil || r.Code != exitRefused || r.Package != "w11" || !strings.Contains(r.Error, missing) {
+		t.Errorf("%+v, %+v", event, event.Result)
 	}
 }
