@@ -2,6 +2,8 @@ package session
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,12 +68,7 @@ func TestUnicastOnly(t *testing.T) {
 
 // says reports whether a client was told something.
 func (c *roomClient) says(text string) bool {
-	for _, e := range c.events() {
-		if strings.Contains(e.Text, text) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.events(), func(e Event) bool { return strings.Contains(e.Text, text) })
 }
 
 // TestUnicastOnlyNever: one that may neither have multicast nor wants unicast is refused with both reasons.
@@ -97,33 +94,42 @@ func TestUnicastOnlyNever(t *testing.T) {
 // TestUnicastOnlyThenPE: a machine that comes back with the right to multicast isn't kept from the group by what it was, and takes a
 // place like all others.
 func TestUnicastOnlyThenPE(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := limitedRoom(t, Limits{MaxClients: 1}, Rules{})
-		r.deploy = peOnly
-		defer r.stop()
-		desk := r.client("pc01")
-		desk.machine = 1
-		desk.start()
-		time.Sleep(20 * time.Millisecond)
-		desk.stop() // killed: the server doesn't know yet
-		pe := r.client("pc01")
-		pe.role, pe.machine = "winpe", 1
-		pe.start()
-		time.Sleep(100 * time.Millisecond)
-		other := r.client("pc02")
-		other.role, other.machine = "winpe", 2
-		other.start()
-		time.Sleep(100 * time.Millisecond)
-		if queue := r.server.Queue(); len(queue) != 1 || queue[0].Name != "pc02" {
-			t.Errorf("queue %+v", queue)
-		}
-		<-pe.done
-		<-other.done
-		if pe.err != nil || pe.result.Totals.Multicast != r.content.Size() {
-			t.Errorf("%v, %+v", pe.err, pe.result.Totals)
-		}
-	})
+	for _, heard := range []bool{false, true} { // its last words
+		t.Run(fmt.Sprintf("heard %v", heard), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := limitedRoom(t, Limits{MaxClients: 1}, Rules{})
+				r.deploy = peOnly
+				defer r.stop()
+				desk := r.client("pc01")
+				desk.machine = 1
+				desk.start()
+				time.Sleep(20 * time.Millisecond)
+				if !heard {
+					desk.link.mu.Lock()
+					desk.link.control = 1 // the server doesn't know yet
+					desk.link.mu.Unlock()
+				}
+				desk.stop()
+				pe := r.client("pc01")
+				pe.role, pe.machine = "winpe", 1
+				pe.start()
+				time.Sleep(100 * time.Millisecond)
+				other := r.client("pc02")
+				other.role, other.machine = "winpe", 2
+				other.start()
+				time.Sleep(100 * time.Millisecond)
+				if queue := r.server.Queue(); len(queue) != 1 || queue[0].Name != "pc02" {
+					t.Errorf("queue %+v", queue)
+				}
+				<-pe.done
+				<-other.done
+				if pe.err != nil || pe.result.Totals.Multicast != r.content.Size() {
+					t.Errorf("%v, %+v", pe.err, pe.result.Totals)
+				}
+			})
+		})
+	}
 }
 
 // TestDeploymentsApart: one content by two deployments is two sessions with rules of their own, and what changes of one leaves the other.
