@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"wimcast/library/wim"
 	"wimcast/library/wimlib"
 )
 
@@ -206,6 +207,32 @@ func TestNoWorker(t *testing.T) {
 	}
 	if err := b.ReportJob(job.ID, "w1", nil); !errors.Is(err, ErrNotYours) {
 		t.Errorf("after it was cancelled: %v", err)
+	}
+	b.clean(b.dir)
+}
+
+// TestWorkerDamaged: an image whose tables are right and whose content isn't doesn't become a version.
+func TestWorkerDamaged(t *testing.T) {
+	b, order := workerBench(t, time.Minute, time.Minute)
+	order.Updates = order.Updates[:2] // nothing behind them looks into the image
+	sc := b.order(order)
+	job := b.claimed("w1")
+	path, err := b.JobFile(job.ID, "w1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image[wim.HeaderSize] ^= 0xff // the first file's content
+	sum := sha256.Sum256(image)
+	steps := []JobStep{{"KB5000001-x64", Successful, ""}, {"KB5000002-x64", Successful, ""}}
+	if err := errors.Join(b.UploadJob(t.Context(), job.ID, "w1", bytes.NewReader(image), int64(len(image)), hex.EncodeToString(sum[:])), b.EndJob(job.ID, "w1", steps, "")); err != nil {
+		t.Fatal(err)
+	}
+	if sc = b.ended(sc.ID); sc.State != Failed || !strings.Contains(sc.Reason, "the new version doesn't hold: wimlib-imagex verify") || len(b.shelf.Images()) != 1 {
+		t.Errorf("%+v", sc)
 	}
 	b.clean(b.dir)
 }
