@@ -376,6 +376,26 @@ func TestTenSessions(t *testing.T) {
 	})
 }
 
+// TestFirstPlaceCounts: the client that a cast begins with has its place at once, not only when the session runs: others may
+// ask meanwhile.
+func TestFirstPlaceCounts(t *testing.T) {
+	for what, limits := range map[string]struct {
+		point Limits
+		cast  Rules
+	}{"the point's": {Limits{MaxClients: 1}, Rules{}}, "the cast's": {Limits{}, Rules{MaxClients: 1}}} {
+		s := NewServer(ServerConfig{Limits: limits.point})
+		join := func(machine byte) admission {
+			return s.admit(&link{}, sessionKey{}, &Package{Name: "w11@1", Rules: limits.cast}, &wire.Join{Machine: wire.Machine{UUID: [16]byte{machine}}})
+		}
+		if first := join(1); !first.admitted() {
+			t.Errorf("%s limit: the first: %+v", what, first)
+		}
+		if second := join(2); second.queued == nil {
+			t.Errorf("%s limit: the second: %+v", what, second)
+		}
+	}
+}
+
 // TestQueueOrder: a place that gets free is kept for the first in the queue, though the second asks first.
 func TestQueueOrder(t *testing.T) {
 	t.Parallel()

@@ -215,7 +215,7 @@ func (s *Server) admit(l *link, key sessionKey, pkg *Package, join *wire.Join) a
 	}
 	lacks := s.roomFor(now, key, machine, pkg.Rules.MaxClients)
 	if lacks == "" {
-		book.places[machine] = &place{until: now.Add(admitKept)}
+		s.book(key).places[machine] = &place{until: now.Add(admitKept)} // looking for room forgets casts without anybody
 		s.unqueue(key, machine)
 		return admission{lane: lane}
 	}
