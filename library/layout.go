@@ -41,6 +41,10 @@ const (
 	keyEncrypt        = "vnd.wimcast.encrypt"
 	keyMulticastOnly  = "vnd.wimcast.multicast-only"
 	keyOutOfService   = "vnd.wimcast.out-of-service"
+	keySource         = "vnd.wimcast.source"
+	keyAgain          = "vnd.wimcast.source-again"
+	keyIndex          = "vnd.wimcast.source-index"
+	keyValidated      = "vnd.wimcast.validated"
 )
 
 // Places in the layout, and bounds of what is read from it.
@@ -102,8 +106,16 @@ func index(packages []Package) ([]byte, error) {
 			keyEncrypt:           strconv.FormatBool(p.Flags.Encrypt),
 			keyMulticastOnly:     strconv.FormatBool(p.Flags.MulticastOnly),
 		}
-		if p.OutOfService != "" {
-			d.Annotations[keyOutOfService] = p.OutOfService
+		for key, value := range map[string]string{keyOutOfService: p.OutOfService, keySource: p.Source, keyAgain: p.Again} {
+			if value != "" {
+				d.Annotations[key] = value
+			}
+		}
+		if p.Index > 0 {
+			d.Annotations[keyIndex] = strconv.Itoa(p.Index)
+		}
+		if !p.Validated.IsZero() {
+			d.Annotations[keyValidated] = p.Validated.Format(time.RFC3339Nano)
 		}
 		out.Manifests = append(out.Manifests, d)
 	}
@@ -119,9 +131,9 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 		return p, fmt.Errorf("artifact type %q, want %s: the folder is the daemon's own, keep other artifacts elsewhere", d.ArtifactType, artifactType)
 	}
 	a := d.Annotations
-	p = Package{Name: a[keyName], Version: a[keyVersion], Comment: a[keyComment], OutOfService: a[keyOutOfService], oci: *d}
+	p = Package{Name: a[keyName], Version: a[keyVersion], Comment: a[keyComment], OutOfService: a[keyOutOfService], Source: a[keySource], Again: a[keyAgain], oci: *d}
 	p.oci.Annotations = nil
-	var errs [7]error
+	var errs [10]error
 	errs[0], errs[1], errs[2] = checkName(p.Name), checkVersion(p.Version), checkComment(p.Comment)
 	p.Added, errs[3] = time.Parse(time.RFC3339Nano, a[keyAdded])
 	p.Digest, errs[4] = crypto.ParseHash(a[keyDigest])
@@ -134,6 +146,15 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 		}
 	}
 	errs[6] = p.Flags.check(p.Reference())
+	errs[7] = errors.Join(checkSource(p.Source), checkSource(p.Again))
+	if text := a[keyIndex]; text != "" {
+		if p.Index, errs[8] = strconv.Atoi(text); p.Index < 0 {
+			errs[8] = fmt.Errorf("annotation %s: %q is no index", keyIndex, text)
+		}
+	}
+	if text := a[keyValidated]; text != "" { // of those that an older daemon added there is none
+		p.Validated, errs[9] = time.Parse(time.RFC3339Nano, text)
+	}
 	return p, errors.Join(errs[:]...)
 }
 

@@ -1,13 +1,19 @@
 package handler
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
 
 	"go.uber.org/zap"
 
 	"wimcast/api"
 	"wimcast/library"
+	"wimcast/library/wim"
 )
 
 func imageOf(p *library.Package) api.Image {
@@ -15,13 +21,19 @@ func imageOf(p *library.Package) api.Image {
 		Name: p.Name, Version: p.Version, Comment: p.Comment, Digest: p.Digest.String(), SHA256: hex.EncodeToString(p.SHA256[:]),
 		Size: p.Size, Added: p.Added, AllowMulticast: p.Flags.AllowMulticast, Encrypt: p.Flags.Encrypt, MulticastOnly: p.Flags.MulticastOnly,
 		OutOfService: p.OutOfService, IntegrityChecked: p.IntegrityChecked, Compression: string(p.Compression), Pipable: p.Pipable, Solid: p.Solid,
+		AppliesWith: appliesWith(p), Source: p.Source, SourceAgain: p.Again, SourceIndex: p.Index, Validated: p.Validated,
 		Images: []api.ImageInfo{},
 	}
 	for i := range p.Images {
 		w := &p.Images[i]
 		info := api.ImageInfo{
-			Index: w.Index, Name: w.Name, Description: w.Description, Edition: w.Edition(), Version: w.Version.String(),
-			Languages: w.Languages, TotalBytes: int64(w.TotalBytes), Created: w.Created, Modified: w.Modified,
+			Index: w.Index, Name: w.Name, Description: w.Description, DisplayName: w.DisplayName, DisplayDescription: w.DisplayDescription,
+			Edition: w.Edition(), Flags: w.Flags, InstallationType: w.InstallationType,
+			ProductName: w.ProductName, ProductType: w.ProductType, ProductSuite: w.ProductSuite, HAL: w.HAL, SystemRoot: w.SystemRoot,
+			Version: w.Version.String(), Build: w.Version.Build, ServicePackBuild: w.Version.ServicePackBuild, ServicePackLevel: w.Version.ServicePackLevel,
+			Languages: w.Languages, DefaultLanguage: w.DefaultLanguage,
+			TotalBytes: count63(w.TotalBytes), HardLinkBytes: count63(w.HardLinkBytes), Directories: count63(w.Directories), Files: count63(w.Files),
+			Created: w.Created, Modified: w.Modified,
 		}
 		if w.HasArchitecture {
 			info.Architecture = w.Architecture.String()
@@ -31,11 +43,61 @@ func imageOf(p *library.Package) api.Image {
 	return out
 }
 
-func (s *server) addImage(r *http.Request) (any, error) {
+// count63 keeps a number that a file claims within what the API's readers can hold.
+func count63(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+
+// appliesWith says what can apply a package's images.
+func appliesWith(p *library.Package) []string {
+	switch {
+	case p.Pipable:
+		return []string{api.AppliesWimlib, api.AppliesStream}
+	case p.Solid:
+		return []string{api.AppliesExport, api.AppliesWimlib}
+	case p.Compression == wim.LZMS:
+		return []string{api.AppliesDISM81, api.AppliesWimlib}
+	case p.Compression == wim.Unknown:
+		return []string{api.AppliesWimlib}
+	}
+	return []string{api.AppliesDISM, api.AppliesWimlib}
+}
+
+// addOptions reads what an add says of its body.
+func addOptions(r *http.Request) (o library.AddOptions, err error) {
 	q := r.URL.Query()
-	p, alreadyThere, err := s.Library.Add(r.Context(), r.Body, library.AddOptions{
+	o = library.AddOptions{
 		Name: q.Get("name"), Version: q.Get("version"), Comment: q.Get("comment"), FileStem: q.Get("stem"), Size: max(r.ContentLength, 0),
-	})
+		Source: q.Get("source"), Again: q.Get("again"),
+	}
+	if text := q.Get("index"); text != "" {
+		if o.Index, err = strconv.Atoi(text); err != nil || o.Index < 1 {
+			return o, bad("index: %q is not a number from 1", text)
+		}
+	}
+	if text := q.Get("sha256"); text != "" {
+		if o.SHA256, err = hex.DecodeString(text); err != nil || len(o.SHA256) != sha256.Size {
+			return o, bad("sha256: %q is not 64 hexadecimal digits", text)
+		}
+	}
+	if o.Again == "" {
+		return o, nil
+	}
+	u, err := url.Parse(o.Again)
+	switch {
+	case err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "":
+	case r.TLS != nil: // whoever is elsewhere has no business with this machine's files
+		return o, bad("again: only an https:// address without user and query; paths are for those who are on the server")
+	case !filepath.IsAbs(o.Again):
+		return o, bad("again: neither an https:// address without user and query, nor an absolute path")
+	}
+	return o, nil
+}
+
+func (s *server) addImage(r *http.Request) (any, error) {
+	o, err := addOptions(r)
+	if err != nil {
+		return nil, err
+	}
+	p, alreadyThere, err := s.Library.Add(r.Context(), r.Body, o)
 	if err != nil {
 		return nil, err
 	}
