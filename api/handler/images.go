@@ -3,11 +3,14 @@ package handler
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -102,6 +105,13 @@ func (s *server) addImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if !alreadyThere {
+		detail := "from " + p.Source
+		if p.Source == "" {
+			detail = ""
+		} else if p.Index > 0 {
+			detail += fmt.Sprintf(", image %d of it alone", p.Index)
+		}
+		s.change(r, "add image", &p, detail, nil)
 		s.Log.Info("image added", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
 	}
 	image := imageOf(&p)
@@ -133,11 +143,21 @@ func (s *server) changeImage(r *http.Request) (any, error) {
 	if err := s.mayChange(r.PathValue("ref"), change); err != nil {
 		return nil, err
 	}
+	before, _ := s.Library.Get(r.PathValue("ref"))
 	p, err := s.Library.Change(r.PathValue("ref"), library.Change{
 		Name: change.Name, Comment: change.Comment, AllowMulticast: change.AllowMulticast, Encrypt: change.Encrypt, MulticastOnly: change.MulticastOnly,
 	})
 	if err != nil {
+		if before.Name != "" {
+			s.change(r, "set image", &before, changeText(change), err)
+		}
 		return nil, err
+	}
+	if change.Name != nil {
+		s.change(r, "rename image", &p, "was "+before.Reference(), nil)
+	}
+	if text := changeText(change); text != "" {
+		s.change(r, "set image", &p, text, nil)
 	}
 	s.Log.Info("image changed", zap.String("package", p.Reference()), zap.Any("flags", p.Flags), zap.String("comment", p.Comment))
 	return imageOf(&p), nil
@@ -167,17 +187,42 @@ func (s *server) mayChange(ref string, change api.ImageChange) error {
 
 func (s *server) removeImage(r *http.Request) (any, error) {
 	ref := r.PathValue("ref")
+	before, _ := s.Library.Get(ref)
 	if err := s.Library.Remove(ref); err != nil {
 		return nil, err
 	}
+	s.change(r, "remove image", &before, "", nil)
 	s.Log.Info("image removed", zap.String("package", ref))
 	return struct{}{}, nil
 }
 
 func (s *server) verifyImage(r *http.Request) (any, error) {
 	p, err := s.Library.Verify(r.Context(), r.PathValue("ref"), nil)
+	if p.Name != "" && r.Context().Err() == nil {
+		s.change(r, "validate image", &p, "", err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return imageOf(&p), nil
+}
+
+// change records what became of a package, or what was refused.
+func (s *server) change(r *http.Request, action string, p *library.Package, detail string, err error) {
+	s.record(r, api.HistoryAction{Action: action, Package: p.Reference(), Digest: p.Digest.String(), Detail: detail}, err)
+}
+
+// changeText says what a change sets, but for the name.
+func changeText(c api.ImageChange) string {
+	var parts []string
+	if c.Comment != nil {
+		parts = append(parts, fmt.Sprintf("comment %q", *c.Comment))
+	}
+	for name, flag := range map[string]*bool{"multicast": c.AllowMulticast, "encrypt": c.Encrypt, "multicast-only": c.MulticastOnly} {
+		if flag != nil {
+			parts = append(parts, fmt.Sprintf("%s %v", name, *flag))
+		}
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
 }

@@ -78,6 +78,10 @@ var migrations = []string{
 	  error   TEXT NOT NULL
 	) STRICT;
 	CREATE INDEX actions_session ON actions (session);`,
+	// 2: what became of packages.
+	`ALTER TABLE actions ADD COLUMN package TEXT NOT NULL DEFAULT ''; -- its reference then
+	ALTER TABLE actions ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+	CREATE INDEX actions_package ON actions (package) WHERE package <> '';`,
 }
 
 // newerError says that a file was written by a newer version.
