@@ -61,6 +61,10 @@ var house = map[string]room{
 		"it is images at rest and knows nothing of casting them",
 	},
 	"library/wimlib": {nil, "it runs a program and knows no library"},
+	"library/validation": {
+		[]string{"library", "library/source", "crypto"},
+		"it looks at a library by the clock; who casts and who hears of it is plugged in",
+	},
 	"library/source": {
 		[]string{"library/wim", "library/wimlib"},
 		"it opens files elsewhere, on the machine of whoever adds them; it knows no library",

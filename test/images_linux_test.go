@@ -500,3 +500,69 @@ func TestImagesNoSpace(t *testing.T) {
 		t.Errorf("%d packages", n)
 	}
 }
+
+// TestImagesValidation: damage that nobody asked about is found, told in every place, and mended where the source is known.
+func TestImagesValidation(t *testing.T) {
+	s := onLoopback(t, rig.Config{Top: "[validation]\nschedule = \"@every 1s\"\nrate = \"0\""})
+	kept, lost := s.wim("kept.wim", "Kept"), s.wim("lost.wim", "Lost")
+	mended := s.add(kept, "--keep-source", "--name", "kept", "--version", "1")
+	if mended.SourceAgain != kept {
+		t.Errorf("%+v", mended)
+	}
+	s.add(lost, "--name", "lost")
+	s.cli("image", "rename", "lost", "gone")
+	s.cli("image", "set", "gone", "--comment", "to be lost")
+	for _, file := range []string{kept, lost} {
+		h := sum(t, file)
+		at := filepath.Join(s.daemon.Dir, "library", "blobs", "sha256", hex.EncodeToString(h[:]))
+		flip(t, at, at, 1_000_000)
+	}
+	changes := func(ref string) (list []api.HistoryAction) {
+		t.Helper()
+		if err := s.daemon.Ask(s.ctx, &list, "history", "changes", ref); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	has := func(list []api.HistoryAction, action string) bool {
+		return slices.ContainsFunc(list, func(a api.HistoryAction) bool { return a.Action == action })
+	}
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for !has(changes("kept"), "refill image") || !has(changes("gone"), "out of service") {
+		select {
+		case <-again.C:
+		case <-s.ctx.Done():
+			t.Fatal(context.Cause(s.ctx))
+		}
+	}
+	var image api.Image
+	if err := s.daemon.Ask(s.ctx, &image, "image", "show", "kept"); err != nil || image.OutOfService != "" || !image.Validated.After(mended.Validated) {
+		t.Errorf("%+v, %v", image, err)
+	}
+	if err := s.daemon.Ask(s.ctx, &image, "image", "show", "gone"); err != nil || image.OutOfService == "" {
+		t.Errorf("%+v, %v", image, err)
+	}
+	var actions []string
+	for _, a := range changes("gone") {
+		if a.Action != "validate image" {
+			actions = append(actions, a.Action)
+		}
+	}
+	slices.Reverse(actions)
+	if got := strings.Join(actions, ", "); got != "add image, rename image, set image, out of service" {
+		t.Errorf("what became of it: %s", got)
+	}
+	for _, want := range []string{`"msg":"package is out of service","package":"gone"`, `"msg":"content mended from where it came from","package":"kept@1"`} {
+		if !strings.Contains(s.daemon.Log(), want) {
+			t.Errorf("the log doesn't say %s", want)
+		}
+	}
+	// The same file by hand brings the other back.
+	if p := s.add(lost, "--name", "gone"); p.OutOfService != "" || !p.AlreadyThere {
+		t.Errorf("%+v", p)
+	}
+	if list := changes("gone"); !has(list, "back in service") {
+		t.Errorf("%+v", list)
+	}
+}
