@@ -315,6 +315,7 @@ func TestImagesFromSamba(t *testing.T) {
 	s.refused("access denied: "+sambaUser+" may not read it", server.address("closed", "w11/OS.WIM"), "--user", sambaUser)
 	s.refused("--user", file) // as a guest
 	s.refused("takes it for a guest", file, "--user", "nobody.known")
+	s.refused("takes it for a guest", server.address("open", "w11/OS.WIM"), "--user", "nobody.known")
 	s.refused("not a WIM file", server.address("img", "readme.wim"), "--user", sambaUser)
 	s.refused("server unreachable", "smb://127.0.0.1:"+freePort(t)+"/img/OS.WIM", "--user", sambaUser)
 	s.refused("no host is called", `\\fileserver.invalid\img\OS.WIM`)

@@ -148,6 +148,17 @@ func TestWebLies(t *testing.T) {
 		"changed, new ETag":    {breaking(other, `"2"`, 1<<40), ErrChanged, ""},
 		"changed, longer":      {breaking(longer, `"1"`, 1<<40), ErrChanged, ""},
 		"changed, without tag": {breaking(longer, "", 1<<40), ErrChanged, ""},
+		"changed, If-Range ignored": {func(n int, w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("If-Range")
+			breaking(other, `"2"`, 1<<40)(n, w, r)
+		}, ErrChanged, ""},
+		"changed, without tag in the answer": {func(_ int, w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("If-Range") != `"1"` {
+				http.Error(w, "it doesn't say which file it wants the rest of", http.StatusInternalServerError)
+				return
+			}
+			w.WriteHeader(http.StatusPreconditionFailed)
+		}, ErrChanged, ""},
 		"other range": {func(_ int, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Range", fmt.Sprintf("bytes 5-%d/%d", len(b)-1, len(b)))
 			w.WriteHeader(http.StatusPartialContent)
