@@ -239,6 +239,35 @@ func TestImagesAdd(t *testing.T) {
 	s.refused("isn't allowed in it", bare, "--name", "a/b")
 }
 
+// TestImagesDescribe: what the XML knows of an image is shown, all of it.
+func TestImagesDescribe(t *testing.T) {
+	s := onLoopback(t, rig.Config{})
+	file := s.wim("media.wim", "Windows 11 Pro")
+	want := []string{}
+	for _, property := range []string{
+		"DESCRIPTION=for schools", "DISPLAYNAME=Windows 11 for us", "FLAGS=Professional", "WINDOWS/EDITIONID=ProEdition", "WINDOWS/INSTALLATIONTYPE=Client",
+		"WINDOWS/PRODUCTNAME=The Product", "WINDOWS/PRODUCTTYPE=WinNT", "WINDOWS/PRODUCTSUITE=Terminal", "WINDOWS/HAL=acpiapic", "WINDOWS/SYSTEMROOT=WINROOT",
+		"WINDOWS/LANGUAGES/LANGUAGE=de-DE", "WINDOWS/LANGUAGES/DEFAULT=de-AT", "WINDOWS/VERSION/MAJOR=10", "WINDOWS/VERSION/BUILD=26100", "WINDOWS/VERSION/SPBUILD=4652", "WINDOWS/VERSION/SPLEVEL=7",
+	} {
+		s.imagex("info", file, "1", "--image-property", property)
+		_, value, _ := strings.Cut(property, "=")
+		want = append(want, value)
+	}
+	s.imagex("info", file, "1", "--image-property", "WINDOWS/ARCH=12")
+	p := s.add(file, "--name", "media")
+	i := p.Images[0]
+	if i.Build != 26100 || i.ServicePackBuild != 4652 || i.ServicePackLevel != 7 || i.DefaultLanguage != "de-AT" || i.ProductType != "WinNT" || i.Files != 4 || i.Directories != 1 ||
+		i.Edition != "ProEdition" || i.Flags != "Professional" || i.Architecture != "arm64" || i.TotalBytes != 2_800_000 || i.Created.IsZero() || i.Modified.IsZero() {
+		t.Errorf("%+v", i)
+	}
+	show := s.cli("image", "show", "media")
+	for _, value := range append(want, "arm64", "media.wim", "2.8 MB", "4 files", "validated") {
+		if !strings.Contains(show, value) {
+			t.Errorf("%s isn't shown:\n%s", value, show)
+		}
+	}
+}
+
 // flip copies a file with one bit flipped.
 func flip(t *testing.T, from, to string, at int) {
 	t.Helper()
