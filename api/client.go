@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,7 +33,8 @@ type Client struct {
 func NewClient(socket string) *Client {
 	var d net.Dialer
 	return &Client{base: "http://wimcastd", where: socket, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
+		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
+		ExpectContinueTimeout: wantTimeout,
 	}}}
 }
 
@@ -52,12 +54,15 @@ func NewRemoteClient(servers []string, secure *tls.Config) *Client {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.Join(errs...)}
 	}
 	return &Client{base: "https://wimcastd", where: strings.Join(servers, ", "), secure: secure, dial: dial, http: &http.Client{
-		Transport: &http.Transport{TLSClientConfig: secure, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true, DialContext: dial},
+		Transport: &http.Transport{TLSClientConfig: secure, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true, DialContext: dial, ExpectContinueTimeout: wantTimeout},
 	}}
 }
 
 // dialTimeout bounds how long a server is waited for before the next is tried.
 const dialTimeout = 10 * time.Second
+
+// wantTimeout is how long an upload waits for the daemon to want it, or to refuse it before a byte is sent.
+const wantTimeout = 10 * time.Second
 
 // NewBrokenClient returns a client whose every request ends in err, for those who find out
 // before they know what shall be asked.
@@ -166,10 +171,29 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// AddImage adds the size bytes that r holds.
-func (c *Client) AddImage(ctx context.Context, r io.Reader, size int64, name, version, comment, stem string) (i Image, err error) {
-	q := url.Values{"name": {name}, "version": {version}, "comment": {comment}, "stem": {stem}}
-	return i, c.send(ctx, http.MethodPost, "/v1/images?"+q.Encode(), r, size, &i)
+// AddImage adds the size bytes that r holds. Nothing of it is read before the daemon has said that it wants it, or said
+// nothing for a while.
+func (c *Client) AddImage(ctx context.Context, r io.Reader, size int64, a ImageAdd) (i Image, err error) {
+	q := url.Values{}
+	for key, value := range map[string]string{
+		"name": a.Name, "version": a.Version, "comment": a.Comment, "stem": a.Stem, "sha256": a.SHA256, "source": a.Source, "again": a.Again,
+	} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	if a.Index != 0 {
+		q.Set("index", strconv.Itoa(a.Index))
+	}
+	answer, err := c.open(ctx, http.MethodPost, "/v1/images?"+q.Encode(), r, size, http.Header{"Expect": {"100-continue"}})
+	if err != nil {
+		return i, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if err := json.NewDecoder(answer.Body).Decode(&i); err != nil {
+		return i, fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return i, nil
 }
 
 // Images lists the packages.

@@ -87,6 +87,8 @@ type HistoryAction struct {
 	SessionID int64     `json:"session_id,omitempty"`
 	Session   string    `json:"session,omitempty"`
 	Client    string    `json:"client,omitempty"`
+	Package   string    `json:"package,omitempty"` // its reference then, of what became of a package
+	Digest    string    `json:"digest,omitempty"`  // of the package's content
 	Detail    string    `json:"detail,omitempty"`
 	Error     string    `json:"error,omitempty"` // why it was refused
 }
@@ -101,6 +103,8 @@ type HistoryQuery struct {
 	Until   time.Time // what began before
 	Before  int64     // ids below: the page after one that ended there
 	Limit   int       // most records in the answer
+	Digest  string    // of actions also what became of packages with this content; the daemon finds it for Package
+	Changes bool      // of actions only what became of packages
 }
 
 // HistoryPage is how many records an answer has when no limit is named, and HistoryMost
@@ -123,6 +127,9 @@ func (q *HistoryQuery) path(what string) string {
 		if !at.IsZero() {
 			v.Set(key, at.UTC().Format(time.RFC3339Nano))
 		}
+	}
+	if q.Changes {
+		v.Set("changes", "true")
 	}
 	if q.Before > 0 {
 		v.Set("before", strconv.FormatInt(q.Before, 10))
@@ -190,7 +197,7 @@ func (c *Client) HistoryClients(ctx context.Context, q HistoryQuery) (list []His
 }
 
 // HistoryActions lists what operators did, the latest first. Of the query only
-// Since, Until, Before and Limit count.
+// Package, Changes, Since, Until, Before and Limit count.
 func (c *Client) HistoryActions(ctx context.Context, q HistoryQuery) (list []HistoryAction, err error) {
 	return list, c.do(ctx, http.MethodGet, q.path("actions"), nil, &list)
 }

@@ -21,20 +21,63 @@ type Image struct {
 	Compression      string      `json:"compression,omitempty"`
 	Pipable          bool        `json:"pipable,omitempty"` // only wimlib reads it
 	Solid            bool        `json:"solid,omitempty"`   // ESD
+
+	AppliesWith []string  `json:"applies_with"`           // the Applies constants
+	Source      string    `json:"source,omitempty"`       // where it came from
+	SourceAgain string    `json:"source_again,omitempty"` // where the daemon can get it again by itself
+	SourceIndex int       `json:"source_index,omitempty"` // the image of the source that was taken alone
+	Validated   time.Time `json:"validated,omitzero"`     // when every byte was last found to match
+}
+
+// What can apply a package's images to a disk.
+const (
+	AppliesDISM   = "dism"            // DISM and Windows Setup
+	AppliesDISM81 = "dism_8.1"        // DISM of Windows 8.1 and later
+	AppliesExport = "dism_export"     // DISM of Windows 8.1 and later, as an .esd, or once dism /Export-Image has unpacked it
+	AppliesWimlib = "wimlib"          // wimlib-imagex apply, from the file
+	AppliesStream = "wimlib_streamed" // wimlib-imagex apply, while it is still being received
+)
+
+// ImageAdd says what to call what is added; zero fields are left to the daemon.
+type ImageAdd struct {
+	Name    string
+	Version string
+	Comment string
+	Stem    string // the file's name without its extension
+	Index   int    // only this image of the file; 0: all of it
+	SHA256  string // hexadecimal, of the file; "": anything
+	Source  string // where it came from, for people
+	Again   string // where the daemon can get it again: an https:// address, or from the socket a path
 }
 
 // ImageInfo is one image inside a WIM.
 type ImageInfo struct {
-	Index        int       `json:"index"`
-	Name         string    `json:"name"`
-	Description  string    `json:"description,omitempty"`
-	Edition      string    `json:"edition,omitempty"`
-	Architecture string    `json:"architecture,omitempty"`
-	Version      string    `json:"version,omitempty"`
-	Languages    []string  `json:"languages,omitempty"`
-	TotalBytes   int64     `json:"total_bytes"`
-	Created      time.Time `json:"created,omitzero"`
-	Modified     time.Time `json:"modified,omitzero"`
+	Index              int       `json:"index"`
+	Name               string    `json:"name"`
+	Description        string    `json:"description,omitempty"`
+	DisplayName        string    `json:"display_name,omitempty"`
+	DisplayDescription string    `json:"display_description,omitempty"`
+	Edition            string    `json:"edition,omitempty"`
+	Flags              string    `json:"flags,omitempty"` // the edition as media say it
+	InstallationType   string    `json:"installation_type,omitempty"`
+	ProductName        string    `json:"product_name,omitempty"`
+	ProductType        string    `json:"product_type,omitempty"`
+	ProductSuite       string    `json:"product_suite,omitempty"`
+	HAL                string    `json:"hal,omitempty"`
+	SystemRoot         string    `json:"system_root,omitempty"`
+	Architecture       string    `json:"architecture,omitempty"`
+	Version            string    `json:"version,omitempty"`
+	Build              uint32    `json:"build,omitempty"`
+	ServicePackBuild   uint32    `json:"service_pack_build,omitempty"`
+	ServicePackLevel   uint32    `json:"service_pack_level,omitempty"`
+	Languages          []string  `json:"languages,omitempty"`
+	DefaultLanguage    string    `json:"default_language,omitempty"`
+	TotalBytes         int64     `json:"total_bytes"`
+	HardLinkBytes      int64     `json:"hard_link_bytes,omitempty"` // of TotalBytes, counted more than once
+	Directories        int64     `json:"directories,omitempty"`
+	Files              int64     `json:"files,omitempty"`
+	Created            time.Time `json:"created,omitzero"`
+	Modified           time.Time `json:"modified,omitzero"`
 }
 
 // ImageChange changes a package; nil fields stay.

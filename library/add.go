@@ -1,6 +1,7 @@
 package library
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 
 	"wimcast/crypto"
 	"wimcast/library/wim"
+	"wimcast/library/wimlib"
 )
 
 // AddOptions say what to call what is added.
@@ -30,6 +32,15 @@ type AddOptions struct {
 	FileStem string // the file's name without its extension
 	// Flags of the package; nil: multicast and encryption allowed, not multicast-only.
 	Flags *Flags
+	// Index, from 1, says that only that image of the file becomes the package: it is exported by wimlib-imagex into a WIM
+	// of its own. 0: the file is taken as it is.
+	Index int
+	// SHA256 is what the source must have; nil: anything. Of the file that comes, whatever is exported from it.
+	SHA256 []byte
+	// Source says where it came from, for people: at most 2,048 bytes of printable text, no password in it.
+	Source string
+	// Again is where the daemon itself can get the same bytes again: an https:// address or an absolute path; "": nowhere.
+	Again string
 	// Size is how many bytes will come, where that is known; a source that ends before is
 	// refused, and a disk that is too small is before anything is written.
 	Size int64
@@ -42,9 +53,13 @@ const addBuffer = 1 << 20
 // are read, and its integrity table is verified where it has one. The same content is stored once. Nothing of a
 // file that is refused stays.
 //
+// With Index set the same image of the same file gives the same content (with the same version of wimlib), so that it
+// is stored once as well. A pipable file's image comes out as an ordinary WIM, a solid one's (ESD) as LZMS, solid
+// or not as wimlib finds it cheaper.
+//
 // A package of the same name and version with the same content is returned as it is, with
 // alreadyThere; it is in service again if it was out of it. With other content the error wraps ErrExists. Other errors wrap
-// wim.ErrNotWIM, wim.ErrTruncated, wim.ErrDamaged, ErrSplit, ErrDiskFull, the context's, or are the reader's.
+// wim.ErrNotWIM, wim.ErrTruncated, wim.ErrDamaged, wimlib.ErrMissing, ErrSplit, ErrNoIndex, ErrHash, ErrDiskFull, the context's, or are the reader's.
 func (l *Library) Add(ctx context.Context, r io.Reader, o AddOptions) (p Package, alreadyThere bool, err error) {
 	if o.Name != "" {
 		err = checkName(o.Name)
@@ -53,17 +68,38 @@ func (l *Library) Add(ctx context.Context, r io.Reader, o AddOptions) (p Package
 	if o.Flags != nil {
 		flags = *o.Flags
 	}
-	if err := errors.Join(err, checkVersion(o.Version), checkComment(o.Comment), flags.check(reference(o.Name, o.Version))); err != nil {
+	if err := errors.Join(err, checkVersion(o.Version), checkComment(o.Comment), checkSource(o.Source), checkSource(o.Again), flags.check(reference(o.Name, o.Version))); err != nil {
 		return p, false, fmt.Errorf("add image: %w", err)
 	}
 	o.Flags = &flags
-	if p, alreadyThere, err = l.add(ctx, r, &o); err != nil {
+	if p, alreadyThere, err = l.add(ctx, r, &o, nil); err != nil {
 		return p, false, fmt.Errorf("add image: %w", err)
 	}
 	return p, alreadyThere, nil
 }
 
-func (l *Library) add(ctx context.Context, r io.Reader, o *AddOptions) (p Package, alreadyThere bool, err error) {
+// Refill reads the content of a package that is there once more, from where it came from, and puts it in the place of
+// what is stored: the way back into service for damaged content. What comes must have the package's digest, whatever else
+// holds; other content changes nothing, and the error wraps ErrHash. The rest is as with Add.
+func (l *Library) Refill(ctx context.Context, ref string, r io.Reader, size int64) (Package, error) {
+	p, err := l.Get(ref)
+	if err != nil {
+		return p, err
+	}
+	o := &AddOptions{Name: p.Name, Version: p.Version, Index: p.Index, Size: size}
+	if p, _, err = l.add(ctx, r, o, &p.Digest); err != nil {
+		return p, fmt.Errorf("refill package %s: %w", ref, err)
+	}
+	return p, nil
+}
+
+// add adds a source as a new package, or where a digest is given as the content that packages of it have.
+func (l *Library) add(ctx context.Context, r io.Reader, o *AddOptions, refill *crypto.Hash) (p Package, alreadyThere bool, err error) {
+	if o.Index > 0 {
+		if err := wimlib.Available(); err != nil {
+			return p, false, fmt.Errorf("take image %d alone: on the server: %w", o.Index, err)
+		}
+	}
 	if free, err := l.FreeBytes(); err == nil && o.Size > 0 && uint64(o.Size) > free {
 		return p, false, fmt.Errorf("%w at %s: %d bytes are free, the image has %d; next: remove packages (wimcast image remove), or give it more space", ErrDiskFull, l.path, free, o.Size)
 	}
@@ -77,19 +113,42 @@ func (l *Library) add(ctx context.Context, r io.Reader, o *AddOptions) (p Packag
 			_ = l.root.Remove(temporary)
 		}
 	}()
-	manifest, err := l.ingest(ctx, f, r, o.Size)
+	manifest, err := l.ingest(ctx, f, r, o)
 	if err != nil {
 		return p, false, err
+	}
+	if o.SHA256 != nil && !bytes.Equal(manifest.SHA256[:], o.SHA256) {
+		return p, false, fmt.Errorf("%w: it has the SHA-256 %x, not %x; next: look whether it was named rightly, and whether the source is the one you trust", ErrHash, manifest.SHA256, o.SHA256)
 	}
 	file, integrity, err := inspect(ctx, f, manifest.Size)
 	if err != nil {
 		return p, false, err
 	}
+	if o.Index > 0 {
+		one, name, err := l.export(ctx, file, temporary, manifest.SHA256, o.Index)
+		if err != nil {
+			return p, false, err
+		}
+		_ = f.Close()
+		_ = l.root.Remove(temporary)
+		f, temporary = one, name
+		if manifest, err = rehash(ctx, f); err != nil {
+			return p, false, err
+		}
+		if file, integrity, err = inspect(ctx, f, manifest.Size); err != nil {
+			return p, false, err
+		}
+	}
+	if refill != nil && manifest.Digest() != *refill {
+		return p, false, fmt.Errorf("%w: what the source has now has the digest %.12s, the package %.12s", ErrHash, manifest.Digest(), *refill)
+	}
 	if err := f.Sync(); err != nil {
 		return p, false, l.full(err)
 	}
+	now := time.Now().UTC()
 	p = Package{
-		Name: o.Name, Version: o.Version, Comment: o.Comment, Flags: *o.Flags, Added: time.Now().UTC(), Digest: manifest.Digest(),
+		Name: o.Name, Version: o.Version, Comment: o.Comment, Flags: *o.Flags, Added: now, Digest: manifest.Digest(),
+		Source: o.Source, Again: o.Again, Index: o.Index, Validated: now,
 		stored: stored{
 			SHA256: manifest.SHA256, Size: manifest.Size, Images: file.Images, Compression: file.Compression(), Pipable: file.Pipable, Solid: file.Solid,
 			IntegrityChecked: integrity,
@@ -101,12 +160,12 @@ func (l *Library) add(ctx context.Context, r io.Reader, o *AddOptions) (p Packag
 		}
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.place(p, temporary, manifest.Marshal())
+	defer l.unlock()
+	return l.place(p, temporary, manifest.Marshal(), refill != nil)
 }
 
 // ingest copies the source into the file and computes its manifest.
-func (l *Library) ingest(ctx context.Context, f *os.File, r io.Reader, want int64) (*crypto.Manifest, error) {
+func (l *Library) ingest(ctx context.Context, f *os.File, r io.Reader, o *AddOptions) (*crypto.Manifest, error) {
 	builder := crypto.NewManifestBuilder()
 	var size int64
 	for buf := make([]byte, addBuffer); ; {
@@ -114,6 +173,11 @@ func (l *Library) ingest(ctx context.Context, f *os.File, r io.Reader, want int6
 			return nil, err
 		}
 		n, err := io.ReadFull(r, buf)
+		if size == 0 {
+			if err := begins(buf[:n], o.Index); err != nil {
+				return nil, err
+			}
+		}
 		if size += int64(n); size > crypto.MaxImageSize {
 			return nil, fmt.Errorf("the source has more than %d bytes", int64(crypto.MaxImageSize))
 		}
@@ -126,11 +190,32 @@ func (l *Library) ingest(ctx context.Context, f *os.File, r io.Reader, want int6
 			continue
 		case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 			return nil, fmt.Errorf("read the source after %d bytes: %w", size, err)
-		case want > 0 && size != want:
-			return nil, fmt.Errorf("%w: the source ended after %d of %d bytes; next: add it again", wim.ErrTruncated, size, want)
+		case o.Size > 0 && size != o.Size:
+			return nil, fmt.Errorf("%w: the source ended after %d of %d bytes; next: add it again", wim.ErrTruncated, size, o.Size)
 		}
 		return builder.Manifest(), nil
 	}
+}
+
+// begins refuses by its beginning what would be refused when all of it is there: five gigabytes later.
+func begins(b []byte, index int) error {
+	if len(b) < wim.HeaderSize {
+		return nil // inspect says it better
+	}
+	h, err := wim.ParseHeader(b)
+	switch {
+	case err != nil:
+		return err
+	case h.Split():
+		return splitError(h.Part, h.Parts)
+	case index > int(h.ImageCount):
+		return fmt.Errorf("%w: image %d of a file that has %d; next: wimlib-imagex info FILE, or add it without --index", ErrNoIndex, index, h.ImageCount)
+	}
+	return nil
+}
+
+func splitError(part, parts uint16) error {
+	return fmt.Errorf("%w: part %d of %d; next: name the file or its folder to wimcast image add, which joins the parts, or join them yourself: wimlib-imagex join whole.wim *.swm", ErrSplit, part, parts)
 }
 
 // inspect holds the file for a whole WIM.
@@ -139,7 +224,7 @@ func inspect(ctx context.Context, f *os.File, size int64) (file *wim.File, integ
 		return nil, false, err
 	}
 	if file.Split() {
-		return nil, false, fmt.Errorf("%w: part %d of %d; next: wimlib-imagex join whole.wim *.swm, and add whole.wim", ErrSplit, file.Part, file.Parts)
+		return nil, false, splitError(file.Part, file.Parts)
 	}
 	for _, err := range file.Entries() { // each is held against the file's size
 		if err != nil {
@@ -164,10 +249,18 @@ func defaultName(file *wim.File, stem string) (string, error) {
 	return stem, nil
 }
 
-// place makes the ingested file content of the library and the package known. mu must be held.
-func (l *Library) place(p Package, temporary string, manifest []byte) (_ Package, alreadyThere bool, err error) {
+// place makes the ingested file content of the library and the package known. With refill there is only new content for
+// packages that have its digest. mu must be held.
+func (l *Library) place(p Package, temporary string, manifest []byte, refill bool) (_ Package, alreadyThere bool, err error) {
 	packages := slices.Clone(l.packages)
 	at := slices.IndexFunc(packages, func(q Package) bool { return q.Name == p.Name && q.Version == p.Version })
+	if refill {
+		if places := l.having(p.Digest); len(places) == 0 { // removed meanwhile
+			return p, false, &notFoundError{ref: p.Reference()}
+		} else if !slices.Contains(places, at) { // renamed meanwhile
+			at = places[0]
+		}
+	}
 	if at >= 0 && packages[at].Digest != p.Digest {
 		return p, false, fmt.Errorf("%w: %s has other content (digest %.12s, the new one's is %.12s); next: add it with another --version, or first wimcast image remove %q",
 			ErrExists, p.Reference(), packages[at].Digest, p.Digest, p.Reference())
@@ -178,17 +271,28 @@ func (l *Library) place(p Package, temporary string, manifest []byte) (_ Package
 		return p, false, errors.Join(err, l.sweep())
 	}
 	// Whatever had this content before is whole again: it was written anew.
+	var back []Package
 	for _, i := range l.having(p.Digest) {
-		packages[i].OutOfService, packages[i].oci, packages[i].stored = "", p.oci, p.stored
+		if packages[i].OutOfService != "" {
+			back = append(back, packages[i])
+		}
+		packages[i].OutOfService, packages[i].Validated, packages[i].oci, packages[i].stored = "", p.Validated, p.oci, p.stored
 	}
-	if at < 0 {
+	switch {
+	case at < 0:
 		packages = append(packages, p)
 		at = len(packages) - 1
-	} else {
+	default:
 		alreadyThere = true
+		if p.Source != "" { // the latest place is the one to look for it again
+			packages[at].Source, packages[at].Again, packages[at].Index = p.Source, p.Again, p.Index
+		}
 	}
 	if err := l.commit(packages); err != nil {
 		return p, false, errors.Join(err, l.sweep())
+	}
+	for i := range back {
+		l.note(back[i], "")
 	}
 	return packages[at], alreadyThere, l.sweep()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Change is what to change of a package; what is nil stays.
@@ -73,6 +74,9 @@ func (l *Library) Remove(ref string) error {
 func (l *Library) setService(p *Package, reason string) error {
 	return l.changeContent(p, func(q *Package) bool {
 		changed := q.OutOfService != reason
+		if q.OutOfService == "" {
+			l.note(*q, reason)
+		}
 		q.OutOfService = reason
 		return changed
 	})
@@ -80,17 +84,20 @@ func (l *Library) setService(p *Package, reason string) error {
 
 // backInService says of all packages of a content that it is as p has it, and whole.
 func (l *Library) backInService(p *Package) error {
+	now := time.Now().UTC()
 	return l.changeContent(p, func(q *Package) bool {
-		changed := q.OutOfService != ""
-		q.OutOfService, q.stored = "", p.stored
-		return changed
+		if q.OutOfService != "" {
+			l.note(*q, "")
+		}
+		q.OutOfService, q.Validated, q.stored = "", now, p.stored
+		return true
 	})
 }
 
 // changeContent changes all packages of a content; change reports whether it did anything.
 func (l *Library) changeContent(p *Package, change func(*Package) bool) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	packages := slices.Clone(l.packages)
 	changed := false
 	for _, i := range l.having(p.Digest) {

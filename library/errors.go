@@ -17,6 +17,10 @@ var (
 	ErrFlags = errors.New("flags contradict each other")
 	// ErrSplit: the file is one part of a split WIM.
 	ErrSplit = errors.New("part of a split WIM")
+	// ErrNoIndex: the file has no image of that index.
+	ErrNoIndex = errors.New("no such image")
+	// ErrHash: the content isn't the one that was asked for.
+	ErrHash = errors.New("the source has other content")
 	// ErrDiskFull: there is no space left where the library lies.
 	ErrDiskFull = errors.New("disk full")
 	// ErrInUse: another process has the library open.

@@ -42,6 +42,10 @@ const (
 	keyEncrypt        = "vnd.wimcast.encrypt"
 	keyMulticastOnly  = "vnd.wimcast.multicast-only"
 	keyOutOfService   = "vnd.wimcast.out-of-service"
+	keySource         = "vnd.wimcast.source"
+	keyAgain          = "vnd.wimcast.source-again"
+	keyIndex          = "vnd.wimcast.source-index"
+	keyValidated      = "vnd.wimcast.validated"
 )
 
 // Places in the layout, and bounds of what is read from it.
@@ -106,8 +110,16 @@ func index(packages []Package) ([]byte, error) {
 		if !p.Restored.IsZero() {
 			d.Annotations[keyRestored] = p.Restored.Format(time.RFC3339Nano)
 		}
-		if p.OutOfService != "" {
-			d.Annotations[keyOutOfService] = p.OutOfService
+		for key, value := range map[string]string{keyOutOfService: p.OutOfService, keySource: p.Source, keyAgain: p.Again} {
+			if value != "" {
+				d.Annotations[key] = value
+			}
+		}
+		if p.Index > 0 {
+			d.Annotations[keyIndex] = strconv.Itoa(p.Index)
+		}
+		if !p.Validated.IsZero() {
+			d.Annotations[keyValidated] = p.Validated.Format(time.RFC3339Nano)
 		}
 		out.Manifests = append(out.Manifests, d)
 	}
@@ -123,9 +135,9 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 		return p, fmt.Errorf("artifact type %q, want %s: the folder is the daemon's own, keep other artifacts elsewhere", d.ArtifactType, artifactType)
 	}
 	a := d.Annotations
-	p = Package{Name: a[keyName], Version: a[keyVersion], Comment: a[keyComment], OutOfService: a[keyOutOfService], oci: *d}
+	p = Package{Name: a[keyName], Version: a[keyVersion], Comment: a[keyComment], OutOfService: a[keyOutOfService], Source: a[keySource], Again: a[keyAgain], oci: *d}
 	p.oci.Annotations = nil
-	var errs [8]error
+	var errs [11]error
 	errs[0], errs[1], errs[2] = checkName(p.Name), checkVersion(p.Version), checkComment(p.Comment)
 	p.Added, errs[3] = time.Parse(time.RFC3339Nano, a[keyAdded])
 	p.Digest, errs[4] = crypto.ParseHash(a[keyDigest])
@@ -139,7 +151,16 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 	}
 	errs[6] = p.Flags.check(p.Reference())
 	if restored := a[keyRestored]; restored != "" {
-		p.Restored, errs[7] = time.Parse(time.RFC3339Nano, restored)
+		p.Restored, errs[10] = time.Parse(time.RFC3339Nano, restored)
+	}
+	errs[7] = errors.Join(checkSource(p.Source), checkSource(p.Again))
+	if text := a[keyIndex]; text != "" {
+		if p.Index, errs[8] = strconv.Atoi(text); p.Index < 0 {
+			errs[8] = fmt.Errorf("annotation %s: %q is no index", keyIndex, text)
+		}
+	}
+	if text := a[keyValidated]; text != "" { // of those that an older daemon added there is none
+		p.Validated, errs[9] = time.Parse(time.RFC3339Nano, text)
 	}
 	return p, errors.Join(errs[:]...)
 }

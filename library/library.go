@@ -27,6 +27,8 @@ type Library struct {
 	mu       sync.RWMutex
 	packages []Package // in the order of their adding; a slice in use is never changed
 	placed   int       // how often files of a content were placed
+	watcher  func(ServiceChange)
+	untold   []ServiceChange
 }
 
 // Open opens the library in a directory, which it makes where it is missing, and
@@ -136,6 +138,7 @@ func (l *Library) readIndex() error {
 			return fmt.Errorf("package %s: %w", p.Reference(), err)
 		case p.OutOfService == "":
 			p.OutOfService, changed = printable(err.Error()), true
+			l.note(p, p.OutOfService)
 		}
 		l.packages = append(l.packages, p)
 	}

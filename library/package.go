@@ -28,6 +28,15 @@ type Package struct {
 	// OutOfService says what is wrong with the content; empty while it is in service.
 	OutOfService string
 
+	// Source says where it came from, for people; "" where nobody said.
+	Source string
+	// Again is where the daemon can get what Source names again: an https:// address or an absolute path; "": nowhere.
+	Again string
+	// Index is the image of the source that the content is; 0: the whole source.
+	Index int
+	// Validated is when every byte of the content was last found to match, its adding included; UTC.
+	Validated time.Time
+
 	oci v1.Descriptor // of the OCI manifest
 	stored
 }
@@ -90,6 +99,7 @@ const (
 	maxName    = 128
 	maxVersion = 64
 	maxComment = 1024
+	maxSource  = 2048
 )
 
 // checkName holds a package's name. Names are typed in shells and stand in paths,
@@ -142,6 +152,19 @@ func checkComment(comment string) error {
 	for _, r := range comment {
 		if !unicode.IsPrint(r) {
 			return fmt.Errorf("comment: the character %q isn't allowed in it", r)
+		}
+	}
+	return nil
+}
+
+// checkSource holds a text that says where something came from.
+func checkSource(source string) error {
+	if len(source) > maxSource {
+		return fmt.Errorf("source of %d bytes: at most %d are allowed", len(source), maxSource)
+	}
+	for _, r := range source {
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("source: the character %q isn't allowed in it", r)
 		}
 	}
 	return nil

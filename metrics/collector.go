@@ -57,6 +57,8 @@ var help = []struct {
 	{"library_packages", "Packages by state.", []string{"state"}},
 	{"servicing_schedules", "Schedules of servicing by state.", []string{"state"}},
 	{"library_free_bytes", "Bytes free where the library lies.", nil},
+	{"library_validations_total", "Looks at stored content by result.", []string{"result"}},
+	{"library_oldest_validation_timestamp_seconds", "When the content was validated that was validated longest ago.", nil},
 }
 
 // counters are the names among help that only grow.
@@ -148,6 +150,16 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put("library_packages", float64(n), state)
 		}
 		put("library_free_bytes", float64(free))
+	}
+	if c.sources.Validations != nil {
+		for result, n := range c.sources.Validations() {
+			put("library_validations_total", float64(n), result)
+		}
+	}
+	if c.sources.OldestValidation != nil {
+		if at := c.sources.OldestValidation(); !at.IsZero() {
+			put("library_oldest_validation_timestamp_seconds", float64(at.Unix()))
+		}
 	}
 	if c.sources.Expiries != nil {
 		for who, at := range c.sources.Expiries() {

@@ -31,6 +31,10 @@ type Sources struct {
 	Unicast func() (active, queued int, sent map[string]uint64)
 	// Library returns packages by state, and the bytes free.
 	Library func() (states map[string]int, free uint64)
+	// Validations counts looks at stored content by what came of them.
+	Validations func() map[string]uint64
+	// OldestValidation is when the content was looked at that was looked at longest ago; zero without one.
+	OldestValidation func() time.Time
 	// Expiries returns when credentials end, by kind and name.
 	Expiries func() map[[2]string]time.Time
 	// Reload says whether the latest reload of the configuration was good, and when the latest good one was.

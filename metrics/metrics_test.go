@@ -117,6 +117,10 @@ func full(t *testing.T) Sources {
 		Library: func() (map[string]int, uint64) {
 			return map[string]int{"in_service": 1, "out_of_service": 0}, 1 << 40
 		},
+		Validations: func() map[string]uint64 {
+			return map[string]uint64{"matches": 5, "damaged": 1, "refilled": 1, "not_mended": 0, "unreadable": 0}
+		},
+		OldestValidation: func() time.Time { return time.Unix(1_700_000_000, 0) },
 		Expiries: func() map[[2]string]time.Time {
 			return map[[2]string]time.Time{{"server", "wimcast.internal"}: time.Unix(1_800_000_000, 0), {"ca", "ca"}: time.Unix(1_900_000_000, 0)}
 		},

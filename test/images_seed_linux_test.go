@@ -130,7 +130,7 @@ func TestImagesSeed(t *testing.T) {
 	}
 
 	// What the server counts.
-	if text := read(t, "http://"+metrics+"/metrics"); !strings.Contains(text, `wimcast_client_proven_bytes_total{package="w11@2",path="seed"}`) {
+	if text := page(t, "http://"+metrics+"/metrics"); !strings.Contains(text, `wimcast_client_proven_bytes_total{package="w11@2",path="seed"}`) {
 		t.Errorf("no metric of bytes from seeds in:\n%s", text)
 	}
 	for recorded := 0; recorded < 4; { // the record is a second late
@@ -190,8 +190,8 @@ func TestImagesSeedReplaced(t *testing.T) {
 	}
 }
 
-// read gets a page.
-func read(t *testing.T, url string) string {
+// page gets a page.
+func page(t *testing.T, url string) string {
 	t.Helper()
 	answer, err := http.Get(url)
 	if err != nil {

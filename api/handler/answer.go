@@ -49,13 +49,13 @@ func (s *server) serve(to route, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	r.Body = &patientBody{r.Body, control}
+	r.Body = &patientBody{ReadCloser: r.Body, control: control}
 	answer, err := to.handle(s, r)
 	// What the handler left of the body is read by net/http before it answers; not for ever.
 	_ = control.SetReadDeadline(time.Now().Add(readStall))
 	_ = control.SetWriteDeadline(time.Now().Add(readStall + writeStall))
 	if err != nil {
-		s.fail(w, r, err)
+		s.refuse(w, r, err, control)
 		return
 	}
 	if to.role == keyex.Operator {
@@ -69,14 +69,46 @@ func (s *server) serve(to route, w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
+// Of a body that was refused so much is still taken, while the sender reads why.
+const (
+	smallBody  = 256 << 10 // net/http reads what is left of these by itself
+	lingerTime = 2 * time.Second
+)
+
+// refuse answers with a problem. Whoever is still sending a large body is given time to read the answer: a connection that is closed at once
+// breaks in the sender's hands, and the answer is lost with it (RFC 9112, section 9.6). net/http waits so too, but not for those who
+// asked with "Expect: 100-continue".
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error, control *http.ResponseController) {
+	if r.ContentLength >= 0 && r.ContentLength <= smallBody {
+		s.fail(w, r, err)
+		return
+	}
+	body := r.Body.(*patientBody)
+	asked := body.ReadCloser
+	if !body.read { // it waits for the word to send, which it isn't given
+		s.fail(w, r, err)
+		return
+	}
+	_ = control.EnableFullDuplex()
+	w.Header().Set("Connection", "close")
+	s.fail(w, r, err)
+	if control.Flush() != nil {
+		return
+	}
+	_ = control.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.Copy(io.Discard, asked)
+}
+
 // patientBody is a request's body that may take long as a whole, but must go on.
 type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
+	read    bool // somebody began to
 }
 
 // Read implements io.Reader.
 func (b *patientBody) Read(p []byte) (int, error) {
+	b.read = true
 	_ = b.control.SetReadDeadline(time.Now().Add(readStall))
 	n, err := b.ReadCloser.Read(p)
 	// Between two reads, and while the request is answered, the time is ours.

@@ -52,6 +52,11 @@ func historyQuery(v url.Values) (q api.HistoryQuery, err error) {
 			}
 		}
 	}
+	if text := v.Get("changes"); text != "" {
+		if q.Changes, err = strconv.ParseBool(text); err != nil {
+			return q, bad("changes: %q is neither true nor false", text)
+		}
+	}
 	if text := v.Get("before"); text != "" {
 		if q.Before, err = strconv.ParseInt(text, 10, 64); err != nil || q.Before < 1 {
 			return q, bad("before: %q is not an id", text)
@@ -105,6 +110,11 @@ func (s *server) historyActions(r *http.Request) (any, error) {
 	q, err := historyQuery(r.URL.Query())
 	if err != nil {
 		return nil, err
+	}
+	if q.Package != "" { // it may have had another name
+		if p, err := s.Library.Get(q.Package); err == nil {
+			q.Digest = p.Digest.String()
+		}
 	}
 	return h.Actions(r.Context(), q)
 }

@@ -286,6 +286,13 @@ func TestAnswers(t *testing.T) {
 	ask(operator, "POST /v1/images", "/v1/images?name=w11&version=1&comment=a+b", string(wim), http.StatusOK)
 	ask(local, "POST /v1/images", "/v1/images?name=w11&version=1", string(wim), http.StatusOK)
 	ask(local, "POST /v1/images", "/v1/images?name=w12", "no WIM", refused)
+	ask(operator, "POST /v1/images", "/v1/images?name=w12&index=9", string(wim), refused)
+	ask(operator, "POST /v1/images", "/v1/images?name=w12&sha256="+strings.Repeat("0a", 32), string(wim), refused)
+	for _, wrong := range []string{"index=0", "index=x", "sha256=00", "again=http://h/f.wim", "again=https://u@h/f.wim", "again=https://h/f.wim?k=v", "again=/a.wim"} {
+		ask(operator, "POST /v1/images", "/v1/images?name=w12&"+wrong, string(wim), http.StatusBadRequest)
+	}
+	ask(local, "POST /v1/images", "/v1/images?name=w9&source=a.wim&again=/a.wim", string(wim), http.StatusOK)
+	ask(operator, "DELETE /v1/images/{ref}", "/v1/images/w9", "", http.StatusOK)
 	ask(local, "POST /v1/images", "/v1/images?name=w10&version=1", string(wim), http.StatusOK) // the same content
 	var image api.Image
 	if err := json.Unmarshal(ask(viewer, "GET /v1/images/{ref}", "/v1/images/w11@1", "", http.StatusOK), &image); err != nil || image.Name != "w11" || len(image.Images) != 1 {

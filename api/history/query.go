@@ -22,7 +22,7 @@ const (
   s.source_packets, s.parity_packets, s.manifest_packets, s.control_packets, s.bytes, s.errors, s.nacks_served, s.nacks_merged, s.nacks_limited, s.deployment`
 	clientColumns = `c.id, c.session, c.number, c.name, c.uuid, c.serial, c.macs, c.address, c.certificate, c.certificate_serial, c.role, c.state, c.reason,
   c.joined, c.ended, c.proven, c.progress, c.lost_network, c.lost_buffer, c.lost_disk, c.rejected, c.rejoins, c.nacks, c.multicast_bytes, c.unicast_bytes, c.held_bytes, c.seed_bytes`
-	actionColumns = `a.id, a.at, a.who, a.action, a.session, a.name, a.client, a.detail, a.error`
+	actionColumns = `a.id, a.at, a.who, a.action, a.session, a.name, a.client, a.detail, a.error, a.package, a.digest`
 )
 
 // filter collects conditions and their arguments.
@@ -235,10 +235,18 @@ func (s *Store) clients(ctx context.Context, f filter, order string, limit int) 
 	return list, nil
 }
 
-// Actions lists what operators did, the latest first.
+// Actions lists what operators did, the latest first; with Package only what became of that package, by its reference then or
+// by its digest.
 func (s *Store) Actions(ctx context.Context, q api.HistoryQuery) ([]api.HistoryAction, error) {
 	s.Sync(ctx)
 	var f filter
+	if q.Package != "" {
+		f.add("a.package = ? OR substr(a.package, 1, length(?) + 1) = ? || '@' OR length(?) >= 12 AND substr(a.digest, 1, length(?)) = lower(?) OR a.digest <> '' AND a.digest = ?",
+			q.Package, q.Package, q.Package, q.Package, q.Package, q.Package, q.Digest)
+	}
+	if q.Changes {
+		f.add("a.package <> ''")
+	}
 	if !q.Since.IsZero() {
 		f.add("a.at >= ?", q.Since.UnixMilli())
 	}
@@ -257,7 +265,7 @@ func (s *Store) actions(ctx context.Context, f filter, order string, limit int) 
 		var r api.HistoryAction
 		var when int64
 		var session sql.NullInt64
-		err := rows.Scan(&r.ID, &when, &r.Who, &r.Action, &session, &r.Session, &r.Client, &r.Detail, &r.Error)
+		err := rows.Scan(&r.ID, &when, &r.Who, &r.Action, &session, &r.Session, &r.Client, &r.Detail, &r.Error, &r.Package, &r.Digest)
 		r.At, r.SessionID = at(when), session.Int64
 		list = append(list, r)
 		return err

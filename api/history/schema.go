@@ -82,6 +82,10 @@ var migrations = []string{
 	`ALTER TABLE clients ADD COLUMN seed_bytes INTEGER NOT NULL DEFAULT 0;`,
 	// 3: what its clients had the package by; '' without one, and before there were any.
 	`ALTER TABLE sessions ADD COLUMN deployment TEXT NOT NULL DEFAULT ''`,
+	// 4: what became of packages.
+	`ALTER TABLE actions ADD COLUMN package TEXT NOT NULL DEFAULT ''; -- its reference then
+	ALTER TABLE actions ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+	CREATE INDEX actions_package ON actions (package) WHERE package <> '';`,
 }
 
 // newerError says that a file was written by a newer version.

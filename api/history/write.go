@@ -215,8 +215,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURN
   state = ?12, reason = ?13, joined = ?14, ended = ?15, proven = coalesce(?16, proven), progress = ?17, lost_network = ?18, lost_buffer = ?19, lost_disk = ?20,
   rejected = ?21, rejoins = ?22, nacks = ?23, multicast_bytes = ?24, unicast_bytes = ?25, held_bytes = ?26, seed_bytes = ?27
 WHERE session = ?1 AND number = ?2 RETURNING id`
-	insertAction = `INSERT INTO actions (at, who, action, session, name, client, detail, error)
-VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?)`
+	insertAction = `INSERT INTO actions (at, who, action, session, name, client, detail, error, package, digest)
+VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?, ?, ?)`
 	insertClient = `INSERT INTO clients (session, number, machine, name, uuid, serial, macs, address, certificate, certificate_serial, role, state, reason,
   joined, ended, proven, progress, lost_network, lost_buffer, lost_disk, rejected, rejoins, nacks, multicast_bytes, unicast_bytes, held_bytes, seed_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
@@ -315,5 +315,5 @@ func (w *writer) action(a *api.HistoryAction, baseline int64) {
 		return
 	}
 	_, w.err = statement.Exec(
-		a.At.UnixMilli(), clean(a.Who), clean(a.Action), a.Session, baseline, clean(a.Session), clean(a.Client), clean(a.Detail), clean(a.Error))
+		a.At.UnixMilli(), clean(a.Who), clean(a.Action), a.Session, baseline, clean(a.Session), clean(a.Client), clean(a.Detail), clean(a.Error), clean(a.Package), clean(a.Digest))
 }

@@ -19,6 +19,7 @@ type historyCommand struct {
 	Show    historyShow    `cmd:"" help:"Show a session: its clients, and what operators did."`
 	Proof   historyProof   `cmd:"" help:"Say whether machines have an image, and when each proved it. Ends with 1 unless all have."`
 	Actions historyActions `cmd:"" help:"List what operators did."`
+	Changes historyChanges `cmd:"" help:"List what became of packages: added, renamed, changed, validated, out of service, removed."`
 	Forget  historyForget  `cmd:"" help:"Take a machine's names and numbers out of the record."`
 }
 

@@ -4,20 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
-	"time"
-
-	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"wimcast/api"
 )
 
 // imageCommand manages images.
 type imageCommand struct {
-	Add      imageAdd      `cmd:"" help:"Add a WIM file to the library."`
+	Add      imageAdd      `cmd:"" help:"Add an image to the library: a WIM file, installation media, a web address, a network path."`
 	List     imageList     `cmd:"" help:"List the packages."`
 	Show     imageShow     `cmd:"" help:"Show a package and the images in it."`
 	Rename   imageRename   `cmd:"" help:"Give a package another name."`
@@ -26,48 +20,6 @@ type imageCommand struct {
 	Service  imageService  `cmd:"" help:"Put updates and overlays into an image, now, later, or on a schedule: makes a new version."`
 	Rollback imageRollback `cmd:"" help:"Make the version before the current one of a package again."`
 	Verify   imageVerify   `cmd:"" help:"Hash a package's content again; what doesn't match goes out of service."`
-}
-
-type imageAdd struct {
-	File    string `arg:"" help:"WIM file." placeholder:"FILE"`
-	Name    string `help:"Name (default: the image's own, or the file's)."`
-	Version string `help:"Version."`
-	Comment string `help:"Comment."`
-}
-
-// Run implements the command.
-func (a *imageAdd) Run(ctx context.Context, c *console) error {
-	f, err := os.Open(a.File)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("add %s: not a regular file", a.File)
-	}
-	var r io.Reader = f
-	if out, ok := c.err.(*os.File); ok && !c.json && term.IsTerminal(int(out.Fd())) {
-		bar := progressbar.NewOptions64(info.Size(), progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true),
-			progressbar.OptionSetDescription("adding "+filepath.Base(a.File)), progressbar.OptionThrottle(200*time.Millisecond),
-			progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
-		r = io.TeeReader(f, bar)
-	}
-	stem := strings.TrimSuffix(filepath.Base(a.File), filepath.Ext(a.File))
-	image, err := c.admin().AddImage(ctx, r, info.Size(), a.Name, a.Version, a.Comment, stem)
-	if err != nil {
-		return err
-	}
-	return c.print(image, func(w io.Writer) {
-		verb := "added"
-		if image.AlreadyThere {
-			verb = "already there:"
-		}
-		_, _ = fmt.Fprintf(w, "%s %s: %s, %s, %s\n", verb, reference(&image), count(len(image.Images), "image"), bytesText(float64(image.Size)), flagsText(&image))
-	})
 }
 
 func count(n int, thing string) string {
@@ -126,11 +78,11 @@ func (*imageList) Run(ctx context.Context, c *console) error {
 				state = "OUT OF SERVICE: " + printable(p.OutOfService)
 			}
 			rows = append(rows, strings.Join([]string{
-				printable(p.Name), printable(p.Version), bytesText(float64(p.Size)), fmt.Sprint(len(p.Images)), multicast, clear,
+				printable(p.Name), printable(p.Version), bytesText(float64(p.Size)), fmt.Sprint(len(p.Images)), kindText(p), multicast, clear,
 				p.Added.Local().Format("2006-01-02 15:04"), p.Digest[:12], state, printable(p.Comment),
 			}, "\t"))
 		}
-		table(w, "NAME\tVERSION\tSIZE\tIMAGES\tMULTICAST\tCLEAR\tADDED\tDIGEST\tSTATE\tCOMMENT", rows)
+		table(w, "NAME\tVERSION\tSIZE\tIMAGES\tKIND\tMULTICAST\tCLEAR\tADDED\tDIGEST\tSTATE\tCOMMENT", rows)
 	})
 }
 
@@ -145,24 +97,7 @@ func (s *imageShow) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	return c.print(p, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "name      %s\nversion   %s\ncomment   %s\nsize      %s (%d bytes)\nflags     %s\nadded     %s\ndigest    %s\nSHA-256   %s\n",
-			printable(p.Name), printable(p.Version), printable(p.Comment), bytesText(float64(p.Size)), p.Size, flagsText(&p),
-			p.Added.Local().Format(time.DateTime), p.Digest, p.SHA256)
-		if p.OutOfService != "" {
-			_, _ = fmt.Fprintf(w, "state     OUT OF SERVICE: %s\n", printable(p.OutOfService))
-		}
-		var rows []string
-		for _, i := range p.Images {
-			created := ""
-			if !i.Created.IsZero() {
-				created = i.Created.Format(time.DateOnly)
-			}
-			rows = append(rows, strings.Join([]string{
-				fmt.Sprint(i.Index), printable(i.Name), printable(i.Edition), i.Architecture, i.Version, printable(strings.Join(i.Languages, " ")),
-				bytesText(float64(i.TotalBytes)), created, printable(i.Description),
-			}, "\t"))
-		}
-		table(w, "\nINDEX\tNAME\tEDITION\tARCH\tVERSION\tLANGUAGES\tUNPACKED\tCREATED\tDESCRIPTION", rows)
+		showImage(w, &p)
 	})
 }
 

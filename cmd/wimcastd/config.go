@@ -19,6 +19,7 @@ import (
 	"wimcast/api"
 	"wimcast/crypto"
 	"wimcast/crypto/keyex"
+	"wimcast/library/validation"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 )
@@ -28,13 +29,14 @@ const defaultConfig = "/etc/wimcast/wimcastd.toml"
 
 // Bounds of values that other packages refuse at start.
 const (
-	ipUDP          = 20 + 8 // headers of IPv4 and UDP, bytes
-	smallestSymbol = 1344   // bytes; the least of session's sizes (docs/protocol.md, section 2)
-	leastMTU       = ipUDP + wire.HeaderLen + wire.SymbolHeaderLen + smallestSymbol + crypto.Overhead
-	leastBudget    = 65_536 // bytes/s; unicast refuses less
-	mostCeiling    = 1e12   // bytes/s
-	leastKept      = time.Hour
-	leastRows      = 1000
+	ipUDP           = 20 + 8 // headers of IPv4 and UDP, bytes
+	smallestSymbol  = 1344   // bytes; the least of session's sizes (docs/protocol.md, section 2)
+	leastMTU        = ipUDP + wire.HeaderLen + wire.SymbolHeaderLen + smallestSymbol + crypto.Overhead
+	leastBudget     = 65_536 // bytes/s; unicast refuses less
+	leastValidation = 65_536 // bytes/s; less wouldn't look at one image in a day
+	mostCeiling     = 1e12   // bytes/s
+	leastKept       = time.Hour
+	leastRows       = 1000
 )
 
 // What becomes of running sessions when the daemon is stopped.
@@ -47,22 +49,23 @@ const (
 // config is the daemon's configuration. Every key has a default that works;
 // deploy/wimcastd.toml explains each to its users.
 type config struct {
-	State     string          `toml:"state"` // directory of images, CA and bundles
-	Listen    string          `toml:"listen"`
-	Name      string          `toml:"name"` // DNS name in the server's certificate; needn't resolve
-	Addresses []string        `toml:"addresses"`
-	Drain     duration        `toml:"drain"`
-	OnStop    string          `toml:"on_stop"` // drain, handover
-	Multicast multicastConfig `toml:"multicast"`
-	Unicast   unicastConfig   `toml:"unicast"`
-	Session   sessionConfig   `toml:"session"`
-	Package   packageConfigs  `toml:"package"`
-	Limits    limitsConfig    `toml:"limits"`
-	Admin     adminConfig     `toml:"admin"`
-	Metrics   metricsConfig   `toml:"metrics"`
-	History   historyConfig   `toml:"history"`
-	Log       logConfig       `toml:"log"`
-	PKI       pkiConfig       `toml:"pki"`
+	State      string           `toml:"state"` // directory of images, CA and bundles
+	Listen     string           `toml:"listen"`
+	Name       string           `toml:"name"` // DNS name in the server's certificate; needn't resolve
+	Addresses  []string         `toml:"addresses"`
+	Drain      duration         `toml:"drain"`
+	OnStop     string           `toml:"on_stop"` // drain, handover
+	Multicast  multicastConfig  `toml:"multicast"`
+	Unicast    unicastConfig    `toml:"unicast"`
+	Session    sessionConfig    `toml:"session"`
+	Package    packageConfigs   `toml:"package"`
+	Limits     limitsConfig     `toml:"limits"`
+	Admin      adminConfig      `toml:"admin"`
+	Metrics    metricsConfig    `toml:"metrics"`
+	History    historyConfig    `toml:"history"`
+	Validation validationConfig `toml:"validation"`
+	Log        logConfig        `toml:"log"`
+	PKI        pkiConfig        `toml:"pki"`
 }
 
 type multicastConfig struct {
@@ -165,12 +168,13 @@ func (r *rate) UnmarshalText(text []byte) error {
 func defaults() config {
 	c := config{
 		Listen: ":7600", Drain: duration(defaultDrain), OnStop: stopDrain,
-		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
-		Unicast:   unicastConfig{Slots: 4},
-		Session:   defaultSession(),
-		Metrics:   metricsConfig{Listen: "127.0.0.1:7602"},
-		History:   historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
-		Log:       logConfig{Level: "info"},
+		Multicast:  multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
+		Unicast:    unicastConfig{Slots: 4},
+		Session:    defaultSession(),
+		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
+		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
+		Validation: validationConfig{Schedule: defaultSchedule, Rate: defaultRate},
+		Log:        logConfig{Level: "info"},
 	}
 	c.State = stateDir()
 	return c
@@ -315,6 +319,12 @@ func (c *config) check() error {
 	}
 	if c.History.MaxRows != 0 && c.History.MaxRows < leastRows {
 		bad("history.max_rows", "%d is less than %d; 0 means any number", c.History.MaxRows, leastRows)
+	}
+	if err := validation.CheckSchedule(c.Validation.Schedule); err != nil {
+		bad("validation.schedule", "%v", err)
+	}
+	if c.Validation.Rate != 0 && c.Validation.Rate < leastValidation {
+		bad("validation.rate", "%v B/s is less than \"%d B/s\"; \"0\" means no limit, an empty schedule no validation", float64(c.Validation.Rate), leastValidation)
 	}
 	switch {
 	case c.OnStop != stopDrain && c.OnStop != stopHandOver:

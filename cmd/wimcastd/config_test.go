@@ -49,14 +49,15 @@ func TestDefaults(t *testing.T) {
 	underSystemd(t)
 	want := config{
 		State: "/var/lib/wimcast", Listen: ":7600", Drain: duration(30 * time.Second),
-		OnStop:    "drain",
-		Multicast: multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
-		Unicast:   unicastConfig{Slots: 4},
-		Session:   defaultSession(),
-		Admin:     adminConfig{Socket: "/run/wimcast/admin.sock"},
-		Metrics:   metricsConfig{Listen: "127.0.0.1:7602"},
-		History:   historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
-		Log:       logConfig{Level: "info"},
+		OnStop:     "drain",
+		Multicast:  multicastConfig{Groups: "239.195.16.0/22", Ports: "63000-64000", TTL: 1, MTU: 1500},
+		Unicast:    unicastConfig{Slots: 4},
+		Session:    defaultSession(),
+		Admin:      adminConfig{Socket: "/run/wimcast/admin.sock"},
+		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
+		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
+		Validation: validationConfig{Schedule: "0 3 * * 0", Rate: 30e6},
+		Log:        logConfig{Level: "info"},
 	}
 	if got := load(t, write(t, "")); !reflect.DeepEqual(got, want) {
 		t.Errorf("an empty configuration is\n\t%+v\nwant\n\t%+v", got, want)
@@ -406,6 +407,17 @@ func TestHistoryConfig(t *testing.T) {
 		`keep = 400`: "keep", `max_rows = 999`: "history.max_rows: 999", `max_rows = -1`: "history.max_rows: -1",
 	} {
 		if _, err := loadConfig(write(t, "[history]\n"+text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want something about %q", text, err, says)
+		}
+	}
+}
+
+func TestValidationConfig(t *testing.T) {
+	if got := load(t, write(t, "[validation]\nschedule = \"\"\nrate = \"0\"")).Validation; got != (validationConfig{}) {
+		t.Errorf("%+v", got)
+	}
+	for text, says := range map[string]string{`schedule = "often"`: "validation.schedule: \"often\"", `schedule = "0 3 31 2 *"`: "never comes", `rate = "1 kB/s"`: "validation.rate: 1000"} {
+		if _, err := loadConfig(write(t, "[validation]\n"+text)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want something about %q", text, err, says)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"wimcast/library"
 	"wimcast/library/deployment"
 	"wimcast/library/servicing"
+	"wimcast/library/validation"
 	"wimcast/metrics"
 	"wimcast/session"
 	"wimcast/unicast"
@@ -40,27 +41,29 @@ const firstBundle = "room.join"
 
 // distributionPoint is the daemon's parts, wired together.
 type distributionPoint struct {
-	cfg       config                 // as it was at the start
-	live      atomic.Pointer[config] // with what reloads changed
-	reloadsMu sync.Mutex
-	reloads   reloads
-	log       *zap.Logger
-	library   *library.Library
-	deployed  *deployment.Store
-	authority *keyex.Authority // nil with an organisation's PKI
-	trust     *keyex.Trust
-	https     keyex.Results // of handshakes on the unicast port
-	remote    keyex.Results // of handshakes of the admin API over HTTPS
-	listener  *keyex.Listener
-	sessions  *session.Server
-	unicast   *unicast.Server
-	metrics   *metrics.Metrics
-	history   *history.Store // nil where none is kept
-	updates   *servicing.Catalogue
-	servicing *servicing.Service
-	networks  *networks
-	upkeep    *upkeep
-	started   time.Time
+	cfg         config                 // as it was at the start
+	live        atomic.Pointer[config] // with what reloads changed
+	reloadsMu   sync.Mutex
+	reloads     reloads
+	log         *zap.Logger
+	library     *library.Library
+	deployed    *deployment.Store
+	authority   *keyex.Authority // nil with an organisation's PKI
+	trust       *keyex.Trust
+	https       keyex.Results // of handshakes on the unicast port
+	remote      keyex.Results // of handshakes of the admin API over HTTPS
+	listener    *keyex.Listener
+	sessions    *session.Server
+	unicast     *unicast.Server
+	metrics     *metrics.Metrics
+	history     *history.Store // nil where none is kept
+	updates     *servicing.Catalogue
+	servicing   *servicing.Service
+	networks    *networks
+	upkeep      *upkeep
+	validator   *validation.Validator
+	validations validationCounts
+	started     time.Time
 
 	unicastListener, scrape    net.Listener
 	adminSocket, adminListener net.Listener // the listener is nil without admin.listen
@@ -129,6 +132,10 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	})
 	grants.sessions = d.sessions
 	d.upkeep = d.newUpkeep()
+	if d.validator, err = d.newValidator(); err != nil {
+		return d, err
+	}
+	d.library.Watch(d.serviceChanged)
 	if err := d.listenAdmin(); err != nil {
 		return d, err
 	}
@@ -272,6 +279,7 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	d.running.Go(func() {
 		ended <- d.unicast.Serve(ctx, d.unicastListener, keyex.ServerTLS(d.trust, &d.https, joiningRoles()...), 0)
 	})
+	d.running.Go(func() { d.validator.Run(ctx) })
 	d.serveAdmin(ctx, ended)
 	if d.scrape != nil {
 		mux := http.NewServeMux()
@@ -436,6 +444,8 @@ func (d *distributionPoint) sources() metrics.Sources {
 			}
 			return states, d.free()
 		},
+		Validations:      d.validations.snapshot,
+		OldestValidation: d.oldestValidation,
 		Expiries: func() map[[2]string]time.Time {
 			server, ca := d.trust.Expiry()
 			return map[[2]string]time.Time{{"server", d.trust.ServerName()}: server, {"ca", "ca"}: ca}

@@ -16,7 +16,7 @@ import (
 func live() []string {
 	return []string{
 		"addresses", "drain", "on_stop", "multicast.ceiling", "unicast.slots", "unicast.budget", "session", "package", "limits",
-		"history.keep", "history.max_rows", "log.level",
+		"history.keep", "history.max_rows", "validation", "log.level",
 	}
 }
 
@@ -111,6 +111,7 @@ func (d *distributionPoint) reload(path string, level zap.AtomicLevel) {
 	if d.history != nil {
 		d.history.SetKeep(time.Duration(now.History.Keep), now.History.MaxRows)
 	}
+	_ = d.validator.Set(now.Validation.Schedule, float64(now.Validation.Rate)) // checked with the configuration
 	adjusted := d.adjust()
 	d.noteReload(true)
 	d.log.Info("reloaded", zap.Strings("applied", applied), zap.Strings("sessions_adjusted", adjusted))
@@ -126,7 +127,7 @@ func (d *distributionPoint) keepFixed(now config) config {
 	used.Multicast.Ceiling = now.Multicast.Ceiling
 	used.Unicast, used.Session, used.Package, used.Limits = now.Unicast, now.Session, now.Package, now.Limits
 	used.History.Keep, used.History.MaxRows = now.History.Keep, now.History.MaxRows
-	used.Log = now.Log
+	used.Validation, used.Log = now.Validation, now.Log
 	return used
 }
 

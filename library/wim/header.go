@@ -95,17 +95,42 @@ func (h *Header) Compression() Compression {
 // Split reports whether the file is a part of a split set.
 func (h *Header) Split() bool { return h.Parts > 1 || h.Flags&flagSpanned != 0 }
 
+// Magic says of the first bytes of a file whether a WIM begins like that, and whether it is a
+// pipable one. The error wraps ErrNotWIM. Fewer than 8 bytes are none.
+func Magic(b []byte) (pipable bool, err error) {
+	switch {
+	case bytes.HasPrefix(b, []byte(magic)):
+		return false, nil
+	case bytes.HasPrefix(b, []byte(magicPipe)):
+		return true, nil
+	}
+	return false, fmt.Errorf("%w: it begins with %q; name a .wim, .esd or install.wim file", ErrNotWIM, b[:min(len(b), len(magic))])
+}
+
+// ParseHeader reads the header that a file begins with, while the rest may not be there yet: what
+// it says isn't held against the file. The header of a pipable file names no tables here. b has HeaderSize bytes or
+// more. The errors wrap ErrNotWIM, ErrTruncated or ErrDamaged.
+func ParseHeader(b []byte) (Header, error) {
+	if _, err := Magic(b); err != nil {
+		return Header{}, err
+	}
+	if len(b) < HeaderSize {
+		return Header{}, fmt.Errorf("%w: %d bytes have no room for its header; copy the file again", ErrTruncated, len(b))
+	}
+	if n := binary.LittleEndian.Uint32(b[8:]); n != HeaderSize {
+		return Header{}, fmt.Errorf("%w: header of %d bytes, want %d", ErrDamaged, n, HeaderSize)
+	}
+	return parseHeader(b), nil
+}
+
 func (f *File) readHeader() error {
 	b := make([]byte, min(max(f.size, 0), HeaderSize))
 	if err := readFull(f.r, b, 0); err != nil {
 		return err
 	}
-	switch {
-	case bytes.HasPrefix(b, []byte(magic)):
-	case bytes.HasPrefix(b, []byte(magicPipe)):
-		f.Pipable = true
-	default:
-		return fmt.Errorf("%w: it begins with %q; name a .wim, .esd or install.wim file", ErrNotWIM, b[:min(len(b), len(magic))])
+	var err error
+	if f.Pipable, err = Magic(b); err != nil {
+		return err
 	}
 	if len(b) < HeaderSize || f.Pipable && f.size < 2*HeaderSize {
 		return fmt.Errorf("%w: %d bytes have no room for its header; copy the file again", ErrTruncated, f.size)

@@ -17,6 +17,10 @@ type Image struct {
 	EditionID          string       `json:"editionID,omitempty"`
 	InstallationType   string       `json:"installationType,omitempty"`
 	ProductName        string       `json:"productName,omitempty"`
+	ProductType        string       `json:"productType,omitempty"` // WinNT, ServerNT
+	ProductSuite       string       `json:"productSuite,omitempty"`
+	HAL                string       `json:"hal,omitempty"`
+	SystemRoot         string       `json:"systemRoot,omitempty"`
 	Architecture       Architecture `json:"architecture"`
 	HasArchitecture    bool         `json:"hasArchitecture,omitempty"`
 	Version            Version      `json:"version,omitzero"`

@@ -56,6 +56,10 @@ type (
 	xmlWindows struct {
 		Arch             string `xml:"ARCH"`
 		ProductName      string `xml:"PRODUCTNAME"`
+		ProductType      string `xml:"PRODUCTTYPE"`
+		ProductSuite     string `xml:"PRODUCTSUITE"`
+		HAL              string `xml:"HAL"`
+		SystemRoot       string `xml:"SYSTEMROOT"`
 		EditionID        string `xml:"EDITIONID"`
 		InstallationType string `xml:"INSTALLATIONTYPE"`
 		Languages        struct {
@@ -208,6 +212,7 @@ func (x *xmlImage) image(index int) Image {
 	return Image{
 		Index: index, Name: x.Name, Description: x.Description, DisplayName: x.DisplayName, DisplayDescription: x.DisplayDescription,
 		Flags: x.Flags, EditionID: w.EditionID, InstallationType: w.InstallationType, ProductName: w.ProductName,
+		ProductType: w.ProductType, ProductSuite: w.ProductSuite, HAL: w.HAL, SystemRoot: w.SystemRoot,
 		Architecture: Architecture(arch), HasArchitecture: hasArch,
 		Version: Version{
 			Major: number32(w.Major), Minor: number32(w.Minor), Build: number32(w.Build),

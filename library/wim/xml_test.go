@@ -19,7 +19,7 @@ const mediaXML = `<WIM>` +
 	`<WIMBOOT>0</WIMBOOT>` +
 	`<WINDOWS><ARCH>9</ARCH><PRODUCTNAME>Microsoft® Windows® Operating System</PRODUCTNAME><EDITIONID>Education</EDITIONID>` +
 	`<INSTALLATIONTYPE>Client</INSTALLATIONTYPE><SERVICINGDATA><GDRDUREVISION>0</GDRDUREVISION><PKEYCONFIGVERSION>10.0.22631.2861;2016-01-01T00:00:00Z</PKEYCONFIGVERSION>` +
-	`<IMAGESTATE>IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE</IMAGESTATE></SERVICINGDATA><PRODUCTTYPE>WinNT</PRODUCTTYPE><PRODUCTSUITE>Terminal Server</PRODUCTSUITE>` +
+	`<IMAGESTATE>IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE</IMAGESTATE></SERVICINGDATA><PRODUCTTYPE>WinNT</PRODUCTTYPE><PRODUCTSUITE>Terminal Server</PRODUCTSUITE><HAL>acpiapic</HAL>` +
 	`<LANGUAGES><LANGUAGE>de-DE</LANGUAGE><FALLBACK LANGUAGE="de-DE">en-US</FALLBACK><LANGUAGE>en-US</LANGUAGE><LANGUAGE>fr-FR</LANGUAGE><DEFAULT>de-DE</DEFAULT></LANGUAGES>` +
 	`<VERSION><MAJOR>10</MAJOR><MINOR>1</MINOR><BUILD>22631</BUILD><SPBUILD>2861</SPBUILD><SPLEVEL>3</SPLEVEL><BRANCH>ni_release</BRANCH></VERSION>` +
 	`<SYSTEMROOT>WINDOWS</SYSTEMROOT></WINDOWS>` +
@@ -37,7 +37,8 @@ func TestMediaXML(t *testing.T) {
 			Index: 1, Name: "Windows 11 Education", Description: "Windows 11 Education, beschrieben",
 			DisplayName: "Windows 11 für Schulen 🎓", DisplayDescription: "A & B <c> ☺",
 			Flags: "EducationFlag", EditionID: "Education", InstallationType: "Client",
-			ProductName: "Microsoft® Windows® Operating System", Architecture: 9, HasArchitecture: true,
+			ProductName: "Microsoft® Windows® Operating System", ProductType: "WinNT", ProductSuite: "Terminal Server", HAL: "acpiapic", SystemRoot: "WINDOWS",
+			Architecture: 9, HasArchitecture: true,
 			Version:   Version{10, 1, 22631, 2861, 3},
 			Languages: []string{"de-DE", "en-US", "fr-FR"}, DefaultLanguage: "de-DE",
 			TotalBytes: 1<<64 - 1, HardLinkBytes: 7_561_289_218, Directories: 22_519, Files: 104_418,

@@ -57,18 +57,19 @@ func run(ctx context.Context, input string, args ...string) ([]byte, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("wimlib-imagex %s: %w", args[0], context.Cause(ctx))
 	case failed:
-		return nil, &Error{Command: args[0], Code: exit.ExitCode(), Text: lastWords(said.Bytes())}
+		return nil, &Error{Command: args[0], Code: exit.ExitCode(), Text: lastWords(said.kept.Bytes())}
 	case err != nil:
 		return nil, fmt.Errorf("wimlib-imagex %s: %w", args[0], err)
 	case out.over:
 		return nil, fmt.Errorf("wimlib-imagex %s: it printed more than %d bytes", args[0], maxOutput)
 	}
-	return out.Bytes(), nil
+	return out.kept.Bytes(), nil
 }
 
-// bounded is a buffer that throws away what is beyond its limit.
+// bounded is a buffer that throws away what is beyond its limit. It has no method but Write to be filled by: io.Copy would
+// go around it.
 type bounded struct {
-	bytes.Buffer
+	kept  bytes.Buffer
 	limit int
 	over  bool
 }
@@ -76,10 +77,10 @@ type bounded struct {
 // Write implements io.Writer.
 func (b *bounded) Write(p []byte) (int, error) {
 	n := len(p)
-	if room := b.limit - b.Len(); n > room {
+	if room := b.limit - b.kept.Len(); n > room {
 		p, b.over = p[:max(room, 0)], true
 	}
-	_, _ = b.Buffer.Write(p)
+	_, _ = b.kept.Write(p)
 	return n, nil
 }
 
