@@ -46,6 +46,14 @@ type AddOptions struct {
 	Size int64
 }
 
+// flags are those of the package.
+func (o *AddOptions) flags() Flags {
+	if o.Flags != nil {
+		return *o.Flags
+	}
+	return defaultFlags
+}
+
 // addBuffer is how much is read at once.
 const addBuffer = 1 << 20
 
@@ -64,14 +72,10 @@ func (l *Library) Add(ctx context.Context, r io.Reader, o AddOptions) (p Package
 	if o.Name != "" {
 		err = checkName(o.Name)
 	}
-	flags := defaultFlags
-	if o.Flags != nil {
-		flags = *o.Flags
-	}
-	if err := errors.Join(err, checkVersion(o.Version), checkComment(o.Comment), checkSource(o.Source), checkSource(o.Again), flags.check(reference(o.Name, o.Version))); err != nil {
+	if err := errors.Join(err, checkVersion(o.Version), checkComment(o.Comment), checkSource(o.Source), checkSource(o.Again),
+		o.flags().check(reference(o.Name, o.Version))); err != nil {
 		return p, false, fmt.Errorf("add image: %w", err)
 	}
-	o.Flags = &flags
 	if p, alreadyThere, err = l.add(ctx, r, &o, nil); err != nil {
 		return p, false, fmt.Errorf("add image: %w", err)
 	}
@@ -147,7 +151,7 @@ func (l *Library) add(ctx context.Context, r io.Reader, o *AddOptions, refill *c
 	}
 	now := time.Now().UTC()
 	p = Package{
-		Name: o.Name, Version: o.Version, Comment: o.Comment, Flags: *o.Flags, Added: now, Digest: manifest.Digest(),
+		Name: o.Name, Version: o.Version, Comment: o.Comment, Flags: o.flags(), Added: now, Digest: manifest.Digest(),
 		Source: o.Source, Again: o.Again, Index: o.Index, Validated: now,
 		stored: stored{
 			SHA256: manifest.SHA256, Size: manifest.Size, Images: file.Images, Compression: file.Compression(), Pipable: file.Pipable, Solid: file.Solid,

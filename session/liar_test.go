@@ -83,8 +83,7 @@ func TestLiars(t *testing.T) {
 			return &wire.Report{Client: l.welcome.Client, Sequence: n + 1, Opened: ^uint64(0) - uint64(n), Lost: ^uint64(0) / uint64(n+1), Delivery: ^uint64(0), Loss: ^uint32(0), Delay: -1, KernelDrops: ^uint64(0), DiskDrops: ^uint64(0)}
 		}},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(tc.name, func(t *testing.T) { // in order: the first is what the others are held against
 			synctest.Test(t, func(t *testing.T) {
 				r := newRoom(t, 51, blocks*crypto.BlockSize)
 				defer r.stop()

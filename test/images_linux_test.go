@@ -149,7 +149,8 @@ func TestImagesAdd(t *testing.T) {
 	if again := s.add(two, "--index", "2", "--version", "2"); !again.AlreadyThere || again.Digest != education.Digest {
 		t.Errorf("%+v", again)
 	}
-	g, err := rig.StartGet(s.ctx, rig.Loopback("pc01"), s.programs, "Windows 11 Education@2", "--bundle", s.daemon.Bundle(), "--output", s.file("education"))
+	s.cli("deployment", "create", "education", "--image", "Windows 11 Education@2")
+	g, err := rig.StartGet(s.ctx, rig.Loopback("pc01"), s.programs, "education", "--bundle", s.daemon.Bundle(), "--output", s.file("education"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,9 @@ func (s *stage) windows() {
 		s.t.Fatalf("%v: %s", err, out)
 	}
 	s.image = image
-	s.cli("image", "add", image, "--name", "win", "--version", "1")
+	if _, err := s.daemon.AddImage(s.ctx, image, "win", "--version", "1"); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // getWindows starts a client of the image on loopback.
