@@ -55,17 +55,18 @@ func startSamba(t *testing.T, ctx context.Context) *samba {
 	s := &samba{dir: t.TempDir(), exited: make(chan struct{}), conns: map[net.Conn]bool{}}
 	own := t.TempDir()
 	port := freePort(t)
-	text := "[global]\nserver role = standalone server\nserver min protocol = SMB2\ndisable netbios = yes\nload printers = no\nmap to guest = Bad User\n" +
+	var text strings.Builder
+	text.WriteString("[global]\nserver role = standalone server\nserver min protocol = SMB2\ndisable netbios = yes\nload printers = no\nmap to guest = Bad User\n" +
 		"bind interfaces only = yes\ninterfaces = lo\nlog level = 0\nlogging = file\n" + "smb ports = " + port + "\npassdb backend = tdbsam:" + own + "/passdb.tdb\n" +
-		"max log size = 0\nlog file = " + own + "/smbd.log\nncalrpc dir = " + own + "/ncalrpc\n"
+		"max log size = 0\nlog file = " + own + "/smbd.log\nncalrpc dir = " + own + "/ncalrpc\n")
 	for _, what := range []string{"pid directory", "lock directory", "state directory", "cache directory", "private dir"} {
-		text += what + " = " + own + "\n"
+		text.WriteString(what + " = " + own + "\n")
 	}
 	for _, share := range []string{"img]\nvalid users = " + sambaUser, "open]\nguest ok = yes", "closed]\nvalid users = daemon"} {
-		text += "[" + share + "\npath = " + s.dir + "\nread only = yes\nforce user = root\n"
+		text.WriteString("[" + share + "\npath = " + s.dir + "\nread only = yes\nforce user = root\n")
 	}
 	config := filepath.Join(own, "smb.conf")
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	add := exec.CommandContext(ctx, "smbpasswd", "-c", config, "-s", "-a", sambaUser)
