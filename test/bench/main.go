@@ -2,7 +2,7 @@
 
 // Bench measures wimcast beside its peers and its ceiling, in one run on one machine:
 //
-//	go run ./test/bench [-quick] [-json] [-runs N] [-only REGEXP] [-markdown FILE]
+//	go run ./test/bench [-quick] [-json] [-runs N] [-only REGEXP] [-markdown FILE] | -trace FILE
 //
 // It builds a room in network namespaces (package lab) and sends the same random file to 1, 4 and 8
 // clients, with and without loss, by each contender in turn: wimcast encrypted and clear; a bare
@@ -42,6 +42,7 @@ type options struct {
 	runs     int
 	only     *regexp.Regexp
 	markdown string
+	trace    string
 }
 
 func main() {
@@ -59,6 +60,7 @@ func main() {
 	flag.BoolVar(&o.json, "json", false, "print one JSON object in place of tables")
 	flag.IntVar(&o.runs, "runs", 0, "runs of each case (default 3)")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables as Markdown to this file too, and plots beside it")
+	flag.StringVar(&o.trace, "trace", "", "measure nothing, but draw what the rate does over time into this file (SVG)")
 	flag.Parse()
 	o.only = regexp.MustCompile(*only)
 	if o.runs == 0 {
@@ -140,6 +142,9 @@ func run(ctx context.Context, o options) error {
 	}
 	if err := b.prepare(ctx); err != nil {
 		return err
+	}
+	if o.trace != "" {
+		return b.traces(ctx)
 	}
 	for _, room := range b.plan() {
 		if err := b.inRoom(ctx, room); err != nil {

@@ -258,29 +258,43 @@ type wireWatch struct {
 
 // watchWire opens the counters of the server's network.
 func (s *site) watchWire() (*wireWatch, error) {
-	w := &wireWatch{stopped: make(chan struct{})}
-	err := s.room.Server().Do(func() (err error) {
-		w.file, err = os.Open("/proc/thread-self/net/dev")
-		return err
-	})
-	return w, err
+	file, err := openCounters(s.room.Server())
+	return &wireWatch{file: file, stopped: make(chan struct{})}, err
 }
 
 func (w *wireWatch) close() { _ = w.file.Close() }
 
 // sent reads what the wire has carried. The counter counts a frame of GSO as one; bytes are right.
-func (w *wireWatch) sent() uint64 {
-	if _, err := w.file.Seek(0, io.SeekStart); err != nil {
+func (w *wireWatch) sent() uint64 { return counted(w.file, sentBytes) }
+
+// Columns of a line of /proc/net/dev.
+const (
+	receivedBytes = 0
+	sentBytes     = 8
+)
+
+// openCounters opens the counters of a host's network.
+func openCounters(h *lab.Host) (file *os.File, err error) {
+	err = h.Do(func() (err error) {
+		file, err = os.Open("/proc/thread-self/net/dev")
+		return err
+	})
+	return file, err
+}
+
+// counted reads a counter of the one interface that isn't lo; 0 where it can't be read.
+func counted(file *os.File, column int) uint64 {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return 0
 	}
-	text, err := io.ReadAll(w.file)
+	text, err := io.ReadAll(file)
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(text)) {
 		name, counters, ok := strings.Cut(line, ":")
-		if fields := strings.Fields(counters); ok && strings.TrimSpace(name) != "lo" && len(fields) > 8 {
-			n, _ := strconv.ParseUint(fields[8], 10, 64)
+		if fields := strings.Fields(counters); ok && strings.TrimSpace(name) != "lo" && len(fields) > column {
+			n, _ := strconv.ParseUint(fields[column], 10, 64)
 			return n
 		}
 	}
