@@ -139,6 +139,7 @@ func TestMulticastOnlyNoUnicast(t *testing.T) {
 
 // TestGroupSilentAlarm: more than three clients that hear nothing raise one alarm.
 func TestGroupSilentAlarm(t *testing.T) {
+	longUnderRace(t)
 	for _, tc := range []struct {
 		deaf   int
 		alarms int

@@ -34,6 +34,7 @@ func always(p float64) func(*rand.Rand, time.Time) float64 {
 // TestBottleneckFound: the bottleneck is found within 3 s and 90 % of it kept, be it before all clients or only
 // before one, with random loss beside it or without. Next to nothing is sent in vain.
 func TestBottleneckFound(t *testing.T) {
+	longUnderRace(t)
 	for _, queue := range queues {
 		for name, prepare := range map[string]func() (*bed, *bedCast){
 			"shared": func() (*bed, *bedCast) {
@@ -74,6 +75,7 @@ func TestBottleneckFound(t *testing.T) {
 
 // TestBottleneckMoves: 200, 50, 200 Mbit/s; 5 s after each change 90 % of the link is used, and hardly anything lost.
 func TestBottleneckMoves(t *testing.T) {
+	longUnderRace(t)
 	for _, queue := range queues {
 		t.Run(queue.String(), func(t *testing.T) {
 			b := newBed(mbit200, queue)
@@ -103,6 +105,7 @@ func TestBottleneckMoves(t *testing.T) {
 
 // TestRandomLoss: loss that isn't the rate's costs repair and no rate, whether a link or the ceiling limits.
 func TestRandomLoss(t *testing.T) {
+	longUnderRace(t)
 	for _, speed := range []float64{mbit200, gigabit} {
 		for _, queue := range queues {
 			clean := 0.0
@@ -128,6 +131,7 @@ func TestRandomLoss(t *testing.T) {
 
 // TestRandomLossBegins: loss that begins in mid-cast is tried once and then left alone.
 func TestRandomLossBegins(t *testing.T) {
+	longUnderRace(t)
 	for _, loss := range []float64{0.05, 0.15} {
 		b := newBed(gigabit, 10*time.Millisecond)
 		c := b.cast(60e6, 4)
@@ -146,6 +150,7 @@ func TestRandomLossBegins(t *testing.T) {
 
 // TestBursts: eight clients, each of which misses 100 packets in a row every 2 s.
 func TestBursts(t *testing.T) {
+	longUnderRace(t)
 	for _, speed := range []float64{mbit200, gigabit} {
 		for _, queue := range queues {
 			sent := [2]float64{}
@@ -171,6 +176,7 @@ func TestBursts(t *testing.T) {
 
 // TestBesideTCP: each keeps a fifth at least of what it shares with one TCP flow, whoever was first.
 func TestBesideTCP(t *testing.T) {
+	longUnderRace(t)
 	for _, queue := range queues[:2] {
 		for _, first := range []bool{true, false} {
 			b := newBed(mbit200, queue)
@@ -195,6 +201,7 @@ func TestBesideTCP(t *testing.T) {
 
 // TestTwoDaemons: two that know nothing of each other share a link no worse than 65 to 35.
 func TestTwoDaemons(t *testing.T) {
+	longUnderRace(t)
 	for _, queue := range queues {
 		for _, later := range []time.Duration{0, 3 * time.Second} {
 			b := newBed(mbit200, queue)

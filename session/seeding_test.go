@@ -161,6 +161,7 @@ func TestSeed(t *testing.T) {
 // TestSeedBeside has a client with a seed beside one without, at once and late, with a fast seed and a slow one: the
 // other's image costs no more for it.
 func TestSeedBeside(t *testing.T) {
+	longUnderRace(t)
 	for _, late := range []time.Duration{0, 300 * time.Millisecond, time.Second} {
 		for _, slow := range []time.Duration{0, 20 * time.Millisecond} {
 			t.Run(fmt.Sprintf("late %v, slow %v", late, slow), func(t *testing.T) {

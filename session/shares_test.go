@@ -121,6 +121,7 @@ const statusMost = 1200
 
 // TestCeilingHeld: a session alone, with loss, a late joiner and idle time between; nothing goes out above the ceiling.
 func TestCeilingHeld(t *testing.T) {
+	longUnderRace(t)
 	for _, ceiling := range []float64{500e3, 4e6, 40e6} {
 		t.Run(fmt.Sprint(ceiling), func(t *testing.T) {
 			t.Parallel()
@@ -160,6 +161,7 @@ func (r *room) groupBytes() (out []float64) {
 // TestTwoSessionsShare: two sessions of one daemon get the same within a tenth, never more than the ceiling together, and the
 // second gets all of it when the first is done. One that a slow client holds back leaves the rest to the other.
 func TestTwoSessionsShare(t *testing.T) {
+	longUnderRace(t)
 	for name, slow := range map[string]float64{"equal": 0, "one is slow": 3e6} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -244,16 +246,20 @@ func TestSlowDisk(t *testing.T) {
 
 // TestWeights: two sessions share the ceiling by their packages' weights, and by others once those have changed.
 func TestWeights(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 8, 400*crypto.BlockSize)
 		r.server.cfg.Ceiling, r.ceiling = 8e6, 8e6
 		defer r.stop()
 		r.others = map[string]*simContent{"light": newSimContent(r.random, 400*crypto.BlockSize)}
-		r.rules = Rules{Weight: 3}
+		r.deploy = func(p *Package, _ Peer) {
+			if p.Rules.Weight = 3; p.Name == "light@1" {
+				p.Rules.Weight = 1
+			}
+		}
 		r.client("heavy").start()
 		time.Sleep(100 * time.Millisecond)
-		r.rules = Rules{Weight: 1}
 		light := r.client("light")
 		light.pkg = "light"
 		light.start()

@@ -759,6 +759,6 @@ func (r *room) sourcePackets() uint64 {
 func longUnderRace(t *testing.T) {
 	t.Helper()
 	if raceEnabled {
-		t.Skip("it takes long under the race detector; go test ./test -run TestSessionsEngine runs it without")
+		t.Skip("it takes long under the race detector; go test ./test -run Engine runs it without")
 	}
 }

@@ -68,6 +68,7 @@ func (r *room) waitFor(but *roomClient) time.Duration {
 
 // TestSlowDemote: a slow client goes on in a slower session with what it has; the others finish at full speed.
 func TestSlowDemote(t *testing.T) {
+	longUnderRace(t)
 	for _, tc := range []struct {
 		name  string
 		rules Rules
@@ -131,6 +132,7 @@ func TestSlowWait(t *testing.T) {
 }
 
 func TestSlowUnicast(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, slow := slowRoom(t, 400, Rules{Slow: SlowUnicast, Floor: 5e6, Grace: time.Second})
@@ -148,6 +150,7 @@ func TestSlowUnicast(t *testing.T) {
 }
 
 func TestSlowDrop(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, slow := slowRoom(t, 400, Rules{Slow: SlowDrop, Floor: 5e6, Grace: time.Second})
@@ -265,6 +268,7 @@ func TestNobodySlow(t *testing.T) {
 
 // TestAllSlow: where the way from the server is slow for all nobody is slow, and the floor doesn't hold the rate up.
 func TestAllSlow(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 33, 100*crypto.BlockSize)
@@ -367,6 +371,7 @@ func TestSlowDiskDemoted(t *testing.T) {
 
 // TestCostly: a client that alone caused more than an image of repair is dealt with by the policy for slow ones; where that is to wait, it stays.
 func TestCostly(t *testing.T) {
+	longUnderRace(t)
 	for _, tc := range []struct {
 		policy  SlowPolicy
 		unicast bool // the package allows it

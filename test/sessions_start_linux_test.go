@@ -70,7 +70,7 @@ func (s *stage) again() {
 // TestSessionsEngine runs package session's tests of what sessions do for a room, in virtual time: each start rule, limit, slow-client
 // policy and operator's action, liars, and what becomes of clients whose server stops or dies.
 func TestSessionsEngine(t *testing.T) {
-	engine(t, "^Test(Schedule|StartNow|WaitLonger|Cancel|Limit|Overflow|Queue|JoinTogether|TenSessions|Slow|NobodySlow|Steer|SendUnicast|Evict|GroupSilent|Liars|Drain|Adjust|Server|Weights|Costly|Seed|UnicastOnly|Deploy)", 46)
+	engine(t, "^Test(Schedule|StartNow|WaitLonger|Cancel|Limit|Overflow|Queue|JoinTogether|TenSessions|Slow|NobodySlow|AllSlow|Steer|SendUnicast|Evict|GroupSilent|Liars|Drain|Adjust|Server|Weights|Costly|Seed|UnicastOnly|Deploy)", 46)
 }
 
 // TestSessionsScheduled: a room waits for its number, for the clock, and for the operator's word; is told what it waits for; and

@@ -22,8 +22,10 @@ import (
 // with the same names, which TestSpeedEngine runs; make check runs them with the race detector besides, in short.
 
 // TestSpeedEngine runs package session's: allocations, packets sent, ends of casts, late joiners, feedback of up to 10,000
-// clients. Without the race detector, under which they'd count something else or take too long.
-func TestSpeedEngine(t *testing.T) { engine(t, "^TestSpeed", 6) }
+// clients, and the rate law over queues. Without the race detector, under which they'd count something else or take too long.
+func TestSpeedEngine(t *testing.T) {
+	engine(t, "^Test(Speed|Bottleneck|RandomLoss|Bursts|BesideTCP|TwoDaemons|CeilingHeld|TwoSessionsShare)", 15)
+}
 
 // engine runs tests of package session without the race detector; so many must pass at least, and none be skipped.
 func engine(t *testing.T, which string, least int) {
