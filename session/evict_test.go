@@ -98,6 +98,7 @@ func (r *room) demoteByHand(name string) {
 // TestEvict: once Evict has returned, nothing is sealed under any key that the client was ever given: not in its session, nor in
 // the other one of the cast that it came from, nor where it had left before. It doesn't get in again; those who stay go on under a new epoch.
 func TestEvict(t *testing.T) {
+	longUnderRace(t)
 	for _, tc := range []struct {
 		name     string
 		sessions int                      // that it knew

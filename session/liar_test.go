@@ -53,6 +53,7 @@ func (l *liar) every(d time.Duration, done <-chan struct{}, say func()) {
 // TestLiars: who NACKs without end, needs everything again and again, or tells nonsense of itself harms nobody else, is
 // shown, and isn't evicted.
 func TestLiars(t *testing.T) {
+	longUnderRace(t)
 	const blocks = 200
 	geo := newGeometry(blocks*crypto.BlockSize, defaultSymbol)
 	alone := time.Duration(0)

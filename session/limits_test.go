@@ -223,6 +223,7 @@ func TestOverflowSessions(t *testing.T) {
 // TestLimitKept: a client keeps its place while its channel breaks, and while it moves to the slower session; a client that
 // went to unicast gives it back.
 func TestLimitKept(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{MaxClients: 2}, Rules{})
@@ -429,6 +430,7 @@ func TestQueueOrder(t *testing.T) {
 
 // TestQueueLeaves: who stops asking loses its place, and who was refused elsewhere isn't queued.
 func TestQueueLeaves(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := limitedRoom(t, Limits{MaxClients: 1}, Rules{})

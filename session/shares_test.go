@@ -209,6 +209,7 @@ func TestTwoSessionsShare(t *testing.T) {
 
 // TestSlowDisk: a client whose disk is slow isn't taken for a slow network, and the others lose nothing.
 func TestSlowDisk(t *testing.T) {
+	longUnderRace(t)
 	took := map[bool]time.Duration{}
 	for _, slow := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

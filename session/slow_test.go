@@ -319,6 +319,7 @@ func TestSlowHeldDown(t *testing.T) {
 
 // TestSlowReceiveBuffer is a client whose machine doesn't get its packets out of the receive buffer in time: that is told as the cause.
 func TestSlowReceiveBuffer(t *testing.T) {
+	longUnderRace(t)
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom(t, 36, 300*crypto.BlockSize)
