@@ -36,7 +36,7 @@ const (
 
 // sample is one moment of a trace, in bytes/s of frames.
 type sample struct {
-	at                     time.Duration
+	at                           time.Duration
 	link, rate, sent, heard, tcp float64
 }
 
