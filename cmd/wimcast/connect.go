@@ -59,6 +59,11 @@ func (p *place) connect() (*api.Client, error) {
 		}
 		return nil, fmt.Errorf("%s is of role %s, which can't administer; on the server: wimcast bundle create NAME --role operator", p.Bundle, role)
 	}
+	return p.remote(bundle)
+}
+
+// remote is a client of the bundle's servers, or of those that were named, over HTTPS.
+func (p *place) remote(bundle *keyex.Bundle) (*api.Client, error) {
 	credentials, err := bundle.Credentials()
 	if err != nil {
 		return nil, err

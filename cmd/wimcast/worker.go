@@ -102,15 +102,7 @@ func (w *workerCommand) connect(p *place) (*api.Client, error) {
 	if role := bundle.Identity().Role; role != keyex.Worker {
 		return nil, fmt.Errorf("%s is of role %s; on the server: wimcast bundle create NAME --role worker", p.Bundle, role)
 	}
-	credentials, err := bundle.Credentials()
-	if err != nil {
-		return nil, err
-	}
-	servers := bundle.Servers
-	if len(p.Server) > 0 {
-		servers = withPort(p.Server, adminPort)
-	}
-	return api.NewRemoteClient(servers, keyex.ClientTLS(credentials)), nil
+	return p.remote(bundle)
 }
 
 // work is one job.

@@ -200,23 +200,32 @@ func freeSpace(dir string) (int64, error) {
 	return int64(stat.Bavail) * stat.Bsize, nil
 }
 
+// newRoom builds a room whose switch snoops, and forgets quickly.
+func newRoom(ctx context.Context, clients int, mode lab.Frames) (*lab.Room, error) {
+	room, err := lab.New(ctx, lab.Config{Clients: clients, Frames: mode})
+	if err != nil {
+		return nil, err
+	}
+	if err = room.WaitSnooping(ctx); err == nil {
+		err = leaveFast(ctx, room)
+	}
+	if err != nil {
+		return nil, errors.Join(err, room.Close())
+	}
+	return room, nil
+}
+
 // inRoom measures some cases in a room of their own.
 func (b *bench) inRoom(ctx context.Context, plan roomPlan) error {
 	cases, clients := plan.cases, 0
 	for _, c := range cases {
 		clients = max(clients, c.hosts())
 	}
-	room, err := lab.New(ctx, lab.Config{Clients: clients, Frames: plan.mode})
+	room, err := newRoom(ctx, clients, plan.mode)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = room.Close() }()
-	if err := room.WaitSnooping(ctx); err != nil {
-		return err
-	}
-	if err := leaveFast(ctx, room); err != nil {
-		return err
-	}
 	site := &site{bench: b, room: room, cables: make([]cableState, clients)}
 	contenders := contenders(site)
 	// Round by round, so that the machine's moods meet everybody alike.

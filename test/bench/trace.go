@@ -131,17 +131,11 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 // traces draws every scenario into a file.
 func (b *bench) traces(ctx context.Context) error {
-	room, err := lab.New(ctx, lab.Config{Clients: traceClients + 1, Frames: lab.NICLike})
+	room, err := newRoom(ctx, traceClients+1, lab.NICLike)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = room.Close() }()
-	if err := room.WaitSnooping(ctx); err != nil {
-		return err
-	}
-	if err := leaveFast(ctx, room); err != nil {
-		return err
-	}
 	file := filepath.Join(b.dir, "trace.wim")
 	if err := writeImage(file, traceSize); err != nil {
 		return err
