@@ -108,6 +108,7 @@ func listen(t *testing.T, h *lab.Host, join bool) *receiver {
 
 func (r *receiver) run() {
 	var result received
+	ended := false
 	seen := map[int]bool{} // on a busy machine packets overtake each other
 	buffer, oob := make([]byte, 2048), make([]byte, 64)
 	for {
@@ -120,7 +121,10 @@ func (r *receiver) run() {
 		}
 		sequence := binary.BigEndian.Uint32(buffer)
 		if sequence == endSequence { // on a busy machine it overtakes what came by a cable
-			_ = r.conn.SetReadDeadline(time.Now().Add(lateAfter))
+			if !ended { // a sender that repeats it must not put the end off
+				ended = true
+				_ = r.conn.SetReadDeadline(time.Now().Add(lateAfter))
+			}
 			continue
 		}
 		if seen[int(sequence)] {

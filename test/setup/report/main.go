@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -88,12 +89,32 @@ func (t *tally) take(e event, said map[[2]string][]string, w io.Writer) {
 	case "fail":
 		if e.Test == "" {
 			t.broken++
+			t.failed += unfinished(w, e.Package, said)
 		} else {
 			t.failed++
 		}
 		fmt.Fprint(w, strings.Join(said[key], ""))
 		delete(said, key)
 	}
+}
+
+// unfinished prints what the tests said that a package's end cut off, by a
+// panic or the time limit (the trace of goroutines is in it), and returns how
+// many there were.
+func unfinished(w io.Writer, pkg string, said map[[2]string][]string) int {
+	var names []string
+	for key := range said {
+		if key[0] == pkg && key[1] != "" {
+			names = append(names, key[1])
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		key := [2]string{pkg, name}
+		fmt.Fprintf(w, "unfinished: %s\n%s", name, strings.Join(said[key], ""))
+		delete(said, key)
+	}
+	return len(names)
 }
 
 // closing prints the line that go test ends a package with.

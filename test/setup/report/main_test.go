@@ -32,6 +32,15 @@ func TestReport(t *testing.T) {
 			tally{failed: 1, broken: 1},
 		},
 		{
+			"a test that never ended shows all it said",
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"panic: test timed out\n"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
+{"Action":"fail","Package":"p"}
+`,
+			"unfinished: TestA\npanic: test timed out\nFAIL\tp\t0.1s\n",
+			tally{failed: 1, broken: 1},
+		},
+		{
 			"a skip shows its reason",
 			`{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: not root\n"}
