@@ -53,7 +53,7 @@ var house = map[string]room{
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
 	},
 	"session": {
-		[]string{"multicast", "multicast/wire", "multicast/fec", "crypto"},
+		[]string{"multicast", "multicast/wire", "multicast/fec", "multicast/fault", "crypto"},
 		"it knows neither images at rest nor the control channel: cmd plugs them in",
 	},
 	"library": {
@@ -82,14 +82,15 @@ var house = map[string]room{
 		nil,
 		"it moves bytes and knows no protocol",
 	},
-	"multicast/wire": {nil, "a leaf: bytes in, structs out"},
-	"multicast/fec":  {nil, "a leaf: shards in, shards out"},
-	"crypto":         {nil, "a leaf: keys and hashes"},
-	"library/wim":    {nil, "a leaf: a file format"},
+	"multicast/wire":  {nil, "a leaf: bytes in, structs out"},
+	"multicast/fec":   {nil, "a leaf: shards in, shards out"},
+	"multicast/fault": {nil, "a leaf: one sentence for each trouble"},
+	"crypto":          {nil, "a leaf: keys and hashes"},
+	"library/wim":     {nil, "a leaf: a file format"},
 }
 
 // leaves neither log nor read clocks nor start goroutines.
-var leaves = []string{"multicast/wire", "multicast/fec", "crypto", "library/wim"}
+var leaves = []string{"multicast/wire", "multicast/fec", "multicast/fault", "crypto", "library/wim"}
 
 // solitary names who alone may import a package of others, tests included.
 var solitary = []struct{ prefix, importer, reason string }{
