@@ -214,6 +214,14 @@ func (d *distributionPoint) listenMetrics() (err error) {
 	return nil
 }
 
+// metricsListening is the address of the metrics, "" without.
+func (d *distributionPoint) metricsListening() string {
+	if d.scrape == nil {
+		return ""
+	}
+	return d.scrape.Addr().String()
+}
+
 func (d *distributionPoint) free() uint64 {
 	free, err := d.library.FreeBytes()
 	if err != nil {
