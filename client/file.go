@@ -183,9 +183,9 @@ func (f *File) fits(size int64) error {
 	if err != nil {
 		return fmt.Errorf("begin %s: %w", f.path, err)
 	}
-	if v.largest > 0 && size > v.largest {
+	if v.Largest > 0 && size > v.Largest {
 		return fmt.Errorf("begin %s: the volume is %s, whose files end at %s, and the image has %s; choose an NTFS volume or the like",
-			f.path, v.kind, figure(v.largest), figure(size))
+			f.path, v.Kind, figure(v.Largest), figure(size))
 	}
 	allocated, err := f.part.Allocated()
 	if err != nil {
@@ -193,8 +193,8 @@ func (f *File) fits(size int64) error {
 	}
 	// The have-map is there twice while it is being replaced.
 	need := max(0, size-allocated) + 2*haveMapLimit(size)
-	if v.free >= 0 && need > v.free {
-		return &SpaceError{Path: f.path, Need: need, Free: v.free}
+	if v.Free >= 0 && need > v.Free {
+		return &SpaceError{Path: f.path, Need: need, Free: v.Free}
 	}
 	return nil
 }
