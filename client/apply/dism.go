@@ -103,17 +103,23 @@ func (d *dism) call(ctx context.Context, progress func(float64), env []string, a
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err == nil, failed && exit.ExitCode() == restartRequired:
+	case err == nil, failed && succeeded(exit.ExitCode()):
 		return nil
 	case failed:
-		// Windows' codes such as 0x800f081e are known in hexadecimal.
-		code := strconv.Itoa(exit.ExitCode())
-		if uint32(exit.ExitCode()) > 0xffff {
-			code = fmt.Sprintf("%#x", uint32(exit.ExitCode()))
-		}
-		return fmt.Errorf("DISM ended with %s: %s", code, said.last())
+		return fmt.Errorf("DISM ended with %s: %s", codeText(exit.ExitCode()), said.last())
 	}
 	return fmt.Errorf("run DISM: %w", err)
+}
+
+// succeeded says which of DISM's exit codes are no failure.
+func succeeded(code int) bool { return code == 0 || code == restartRequired }
+
+// codeText writes an exit code as people look for it: Windows' long ones, such as 0x800f081e, are known in hexadecimal.
+func codeText(code int) string {
+	if long := uint32(code); long > 0xffff {
+		return fmt.Sprintf("%#x", long)
+	}
+	return strconv.Itoa(code)
 }
 
 // Bounds of what is kept of what DISM says, in bytes; the reason comes last.
@@ -150,10 +156,10 @@ func (l *listener) Write(p []byte) (int, error) {
 }
 
 // hear tells of a bar.
-func (l *listener) hear() bool {
+func (l *listener) hear() {
 	m := bar.FindSubmatch(bytes.TrimSpace(l.line))
 	if m == nil {
-		return false
+		return
 	}
 	percent, err := strconv.ParseFloat(string(m[1]), 64)
 	if share := min(percent/100, 1); err == nil && share > l.share {
@@ -162,18 +168,19 @@ func (l *listener) hear() bool {
 			l.tell(share)
 		}
 	}
-	return true
 }
 
-// end keeps a line that was no bar.
+// end keeps a line, without a bar.
 func (l *listener) end() {
+	l.hear()
+	l.line = bar.ReplaceAll(bytes.TrimSpace(l.line), nil)
 	text := strings.TrimSpace(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(string(l.line), "?")))
-	if isBar := l.hear(); text != "" && !isBar {
+	if text != "" {
 		l.lines = append(l.lines, text)
 		l.lines = l.lines[max(0, len(l.lines)-maxLines):]
 	}
