@@ -86,6 +86,12 @@ func (r *Receiver) begin(w *wire.Welcome) error {
 		}
 		return nil
 	}
+	if r.cfg.Offered != nil {
+		offer := Offer{Package: w.Package, Digest: digest, Size: int64(w.ImageSize), Apply: Apply{Images: int(w.Images), Index: int(w.Index), Room: int64(min(w.Room, 1<<62))}}
+		if err := r.cfg.Offered(offer); err != nil {
+			return err
+		}
+	}
 	claimed, manifest, err := r.cfg.Target.Begin(digest, int64(w.ImageSize))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTarget, err)

@@ -14,8 +14,9 @@ import (
 	"wimcast/multicast/wire"
 )
 
-// join gives a client its place and answers with a welcome. why says why it isn't allowed multicast, "" where it is.
-func (s *sender) join(l *link, join *wire.Join, number uint32, why string) {
+// join gives a client its place and answers with a welcome. why says why it isn't allowed multicast, "" where it is; apply
+// which image in the WIM it is meant to have.
+func (s *sender) join(l *link, join *wire.Join, number uint32, why string, apply Apply) {
 	now := time.Now()
 	m := s.roster.find(l, join)
 	if refused := s.server.barred(s.key, l, machineKey(l.peer, join.Machine)); refused != nil { // since it was let in
@@ -66,7 +67,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32, why string) {
 		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
 		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: source,
 		PublicKey: [32]byte(s.signer.Public().(ed25519.PublicKey)), Resume: m.resume, HTTPSPort: s.server.cfg.HTTPSPort, Token: m.token,
-		Package: s.pkg.Name, Notice: notice,
+		Package: s.pkg.Name, Notice: notice, Images: uint16(apply.Images), Index: uint16(apply.Index), Room: uint64(apply.Room),
 	})
 }
 

@@ -77,6 +77,8 @@ type ReceiverConfig struct {
 	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
 	Fetch  func(offer UnicastOffer) (Fetcher, error)
 	Target Target
+	// Offered hears what each welcome offers, before Target's Begin; an error of it ends Run as it is, and the server is told. May be nil.
+	Offered func(offer Offer) error
 	// Seed is what there is of the image already; Run closes it, before Target's Finish. nil: nothing.
 	Seed Seed
 	// Notify hears of events, one after the other but from several goroutines; it must not block. May be nil.
@@ -93,6 +95,14 @@ type UnicastOffer struct {
 	Digest  crypto.Hash
 	Size    int64
 	Package string
+}
+
+// Offer is what a welcome says of the content.
+type Offer struct {
+	Package string // name@version
+	Digest  crypto.Hash
+	Size    int64 // bytes
+	Apply   Apply
 }
 
 // EventKind is what an event is about; a closed set.
@@ -299,6 +309,7 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 		*lastSeen, *seenOnce = time.Now(), true
 		r.resume = welcome.Resume
 		if err := r.begin(welcome); err != nil {
+			channel.send(&wire.Done{Client: welcome.Client, Result: wire.Failed, Reason: err.Error()})
 			return err
 		}
 		err = r.hearSession(ctx, channel, welcome)

@@ -206,8 +206,8 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 		return nil
 	}
 	number := s.clients.Add(1)
-	why := pkg.UnicastOnly
-	session.post(func(sender *sender) { sender.join(l, join, number, why) })
+	why, apply := pkg.UnicastOnly, pkg.Apply
+	session.post(func(sender *sender) { sender.join(l, join, number, why, apply) })
 	return session
 }
 

@@ -464,6 +464,7 @@ type roomClient struct {
 	machine    byte   // of its UUID; 0: none
 	noUnicast  bool
 	maxPayload int
+	offered    func(Offer) error    // nil: takes what it gets
 	tap        func(message []byte) // sees what the server tells it
 	control    *simControl          // the server's end of the latest channel; under the room's mu
 }
@@ -670,6 +671,7 @@ func (c *roomClient) start() *roomClient {
 	if c.seed != nil {
 		cfg.Seed = c.seed
 	}
+	cfg.Offered = c.offered
 	cfg.Machine.Host, cfg.Machine.UUID[15] = c.name, c.machine
 	c.receiver = NewReceiver(cfg)
 	seed := c.link.random.Uint64()

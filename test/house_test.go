@@ -45,8 +45,13 @@ var house = map[string]room{
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
-		[]string{"session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
+		[]string{"client/volume", "session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
 		"it is a machine's side of a cast; only cmd knows it",
+	},
+	"client/volume": {nil, "it looks at volumes"},
+	"client/apply": {
+		[]string{"client/volume", "library/wim", "library/wimlib"},
+		"it puts a file that is there onto a volume; it knows nothing of how that came",
 	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},

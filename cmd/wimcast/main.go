@@ -15,6 +15,7 @@ import (
 
 	"wimcast/api"
 	"wimcast/client"
+	"wimcast/client/apply"
 	"wimcast/session"
 )
 
@@ -32,6 +33,7 @@ const (
 	exitDisk        = 6
 	exitDamaged     = 7
 	exitEvicted     = 8
+	exitApply       = 9
 )
 
 // commands is the command line, as kong reads it.
@@ -117,15 +119,19 @@ func exitCode(err error) int {
 		return coded.code
 	case isProblem && problem.Type == api.TypeDamaged:
 		return exitDamaged
+	case errors.Is(err, apply.ErrFailed):
+		return exitApply
+	case errors.Is(err, apply.ErrIndex):
+		return exitUsage
 	case errors.Is(err, session.ErrUnreachable):
 		return exitUnreachable
 	case errors.Is(err, session.ErrRefused):
 		return exitRefused
 	case errors.Is(err, session.ErrSilent):
 		return exitSilent
-	case errors.Is(err, session.ErrTarget), errors.Is(err, client.ErrExists), errors.Is(err, client.ErrLocked):
+	case errors.Is(err, session.ErrTarget), errors.Is(err, apply.ErrTarget), errors.Is(err, client.ErrExists), errors.Is(err, client.ErrLocked):
 		return exitDisk
-	case errors.Is(err, session.ErrDamaged):
+	case errors.Is(err, session.ErrDamaged), errors.Is(err, client.ErrChanged):
 		return exitDamaged
 	case errors.Is(err, session.ErrEvicted):
 		return exitEvicted

@@ -117,7 +117,7 @@ func waitsFor(w *session.Waiting) string {
 	return ""
 }
 
-func (s *screen) result(result session.Result, file string, err error) {
+func (s *screen) result(result outcome, file string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bar != nil {
@@ -128,6 +128,7 @@ func (s *screen) result(result session.Result, file string, err error) {
 			Package: result.Package, File: file, Digest: result.Digest.String(), SHA256: fmt.Sprintf("%x", result.SHA256), Size: result.Size,
 			Seconds: result.Elapsed.Seconds(), Code: exitCode(err),
 		}
+		r.appliedResult = appliedTo(&result)
 		if err != nil {
 			r.Error = err.Error()
 		}
@@ -145,6 +146,9 @@ func (s *screen) result(result session.Result, file string, err error) {
 	_, _ = fmt.Fprintf(s.c.out, "%s proven: %s in %s (%s multicast, %s unicast, %s held%s), %d packets lost, %d symbols repaired, SHA-256 %x\n",
 		file, bytesText(float64(result.Size)), result.Elapsed.Round(100*time.Millisecond), bytesText(float64(t.Multicast)), bytesText(float64(t.Unicast)),
 		bytesText(float64(t.Held)), seed, t.Lost, t.Repaired, result.SHA256)
+	if a := result.Applied; a != nil {
+		_, _ = fmt.Fprintln(s.c.out, appliedText(a))
+	}
 }
 
 // bytesText writes a number of bytes as people read it.

@@ -8,6 +8,7 @@ import (
 	"wimcast/crypto"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/deployment"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 	"wimcast/unicast"
@@ -32,8 +33,22 @@ func (d *distributionPoint) openPackage(_ context.Context, ref string, peer sess
 	}
 	return &session.Package{
 		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: d.config().deployedRules(one, p),
-		Deployment: one.Name, UnicastOnly: why,
+		Deployment: one.Name, UnicastOnly: why, Apply: toApply(one, p),
 	}, nil
+}
+
+// toApply says which image of a package a deployment means.
+func toApply(one *deployment.Deployment, p *library.Package) session.Apply {
+	a := session.Apply{Images: len(p.Images), Index: one.Index}
+	if a.Index == 0 && a.Images == 1 {
+		a.Index = 1
+	}
+	for i := range p.Images {
+		if room := p.Images[i].Room(); a.Index == p.Images[i].Index || a.Index == 0 && (i == 0 || room < a.Room) {
+			a.Room = room
+		}
+	}
+	return a
 }
 
 // unicastOnly says why a client may not have a package by multicast; "" when it may.

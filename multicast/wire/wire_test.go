@@ -36,7 +36,7 @@ func samples() []Message {
 		&Join{},
 		&Welcome{
 			Request: 7, Client: 3, Session: filled[[16]byte](9), Mode: 1, Unicast: true, OutOfReach: true, Overflow: true, UnicastOnly: true, SymbolSize: 1408,
-			ImageSize: 5 << 30, Digest: filled[[32]byte](5), Epoch: 1, Secret: filled[[32]byte](6), Position: 1 << 40, RateLimit: 112_500_000,
+			ImageSize: 5 << 30, Images: 11, Index: 6, Room: 15 << 30, Digest: filled[[32]byte](5), Epoch: 1, Secret: filled[[32]byte](6), Position: 1 << 40, RateLimit: 112_500_000,
 			Group: netip.MustParseAddrPort("239.195.16.1:63000"), Source: netip.MustParseAddr("10.77.0.1"), PublicKey: filled[[32]byte](7),
 			Resume: filled[[16]byte](8), HTTPSPort: 8443, Token: filled[[32]byte](10), Package: "w11@2026.11", Notice: "a word",
 		},
@@ -148,6 +148,7 @@ func TestHostileMessages(t *testing.T) {
 		"need beyond 32 bits":  {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
 		"need part of none":    {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 		"need, long uvarint":   {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
+		"index beyond images":  (&Welcome{Images: 3, Index: 4}).Append(nil),
 		"bad address length":   append([]byte{0x81}, make([]byte, 150)...),
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {

@@ -223,6 +223,11 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 	Code    int     `json:"exit_code"`
 	Error   string  `json:"error"`
+
+	Index   int      `json:"applied_index"`
+	Applied float64  `json:"apply_seconds"`
+	Updates bool     `json:"updates_installed"`
+	Logs    []string `json:"logs"`
 }
 
 // Get is a running `wimcast get`.
