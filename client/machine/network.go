@@ -65,8 +65,11 @@ func (n *Network) itself(addr netip.Addr) bool {
 	return addr.IsLoopback() || slices.ContainsFunc(n.Adapters, func(a Adapter) bool { return slices.Contains(a.Addrs, addr) })
 }
 
-// Local is an address of the machine that may reach one of the servers, the zero Addr where it has none.
+// Local is an address of the machine that may reach one of the servers, the zero Addr where it has none, or needs none as it is one of them.
 func (n *Network) Local(servers []netip.Addr) netip.Addr {
+	if slices.ContainsFunc(servers, n.itself) {
+		return netip.Addr{}
+	}
 	for _, a := range n.Adapters {
 		if !a.On || !a.Link {
 			continue

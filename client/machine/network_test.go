@@ -47,6 +47,17 @@ func TestNetworkFault(t *testing.T) {
 	}
 }
 
+func TestNetworkLocal(t *testing.T) {
+	n := Network{Adapters: []Adapter{
+		{"eth1", true, false, addrs("10.1.0.1")}, {"eth0", true, true, addrs("fe80::1", "2001:db8::7", "169.254.7.9", "10.77.0.11")},
+	}}
+	for server, want := range map[string]string{"10.77.0.1": "10.77.0.11", "2001:db8::1": "2001:db8::7", "127.0.0.1": "invalid IP", "10.77.0.11": "invalid IP"} {
+		if got := n.Local(addrs(server)); got.String() != want {
+			t.Errorf("towards %s: %v, want %s", server, got, want)
+		}
+	}
+}
+
 func TestHardware(t *testing.T) {
 	for id, want := range map[string]string{
 		`PCI\VEN_8086&DEV_15F3&SUBSYS_00008086&REV_03`: "VEN_8086&DEV_15F3",

@@ -54,7 +54,7 @@ func Choose(candidates []Candidate, label string, size int64) (Candidate, error)
 	var not []string
 	named := 0
 	for _, c := range candidates {
-		if label != "" && !c.is(label) {
+		if label != "" && !c.Is(label) {
 			continue
 		}
 		named++
@@ -82,8 +82,8 @@ func Choose(candidates []Candidate, label string, size int64) (Candidate, error)
 	return fit[0], nil
 }
 
-// is reports whether a person who says label means the volume.
-func (v *Volume) is(label string) bool {
+// Is reports whether a person who says label means the volume: by its label, or by its root.
+func (v *Volume) Is(label string) bool {
 	trim := func(s string) string { return strings.TrimRight(s, `/\`) }
 	return strings.EqualFold(v.Label, label) || strings.EqualFold(trim(v.Root), trim(label)) && trim(label) != ""
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +28,9 @@ type getCommand struct {
 	Lose      float64 `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
 	ReadSlow  int64   `hidden:"" help:"Receive buffer in bytes: for tests."`
 	Discard   bool    `hidden:"" help:"Prove every block and throw it away: for tests."`
+
+	Apply string `kong:"-"` // volume or folder to apply the image to
+	Index string `kong:"-"` // image to apply, by its number or name
 }
 
 // firstBundle is the bundle that is used when none is named: what the daemon's first
@@ -65,7 +69,11 @@ type getResult struct {
 
 // Run implements the command.
 func (g *getCommand) Run(ctx context.Context, c *console) error {
-	screen := newScreen(c)
+	return g.run(ctx, c, newScreen(c))
+}
+
+// run receives, and shows it on a screen.
+func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error {
 	output := g.Output
 	if output == "" {
 		output = fileName(g.Package)
@@ -81,6 +89,9 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 // receive receives the image into the file output.
 func (g *getCommand) receive(ctx context.Context, c *console, output string, screen *screen) (result session.Result, err error) {
 	result.Package = g.Package
+	if g.Apply != "" || g.Index != "" {
+		return result, &codedError{exitUsage, errors.New("apply: this build only receives images; next: leave --apply and --index out")}
+	}
 	name := cmp.Or(c.place.Bundle, firstBundle)
 	bundle, err := keyex.ReadBundle(name)
 	if err != nil {
@@ -94,13 +105,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		name := printable(name)
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
 	}
-	servers := bundle.Servers
-	if bundle.Identity().Role == keyex.Operator {
-		servers = onControlPort(servers)
-	}
-	if len(c.place.Server) > 0 {
-		servers = withPort(c.place.Server, controlPort)
-	}
+	servers := clientServers(bundle, &c.place)
 	target, err := g.target(output, screen)
 	if err != nil {
 		return result, &codedError{exitDisk, err}
