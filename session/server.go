@@ -25,6 +25,8 @@ type ServerConfig struct {
 	// Open opens a package for a client that wants it by name. A *RefusedError
 	// reaches the client as it is.
 	Open func(ctx context.Context, ref string, peer Peer) (*Package, error)
+	// Deployments lists what a client may have, each once, for those who ask before they join. An error is one of Open's. nil: none.
+	Deployments func(ctx context.Context, peer Peer) ([]Deployed, error)
 	// OpenGroup opens a group that no other session uses. Closing its caster gives it back. When there is none, clients
 	// wait for one: ErrNoGroup.
 	OpenGroup func() (*Group, error)
@@ -104,6 +106,7 @@ type link struct {
 	control Control
 	client  atomic.Uint32 // the client number joined under, 0 before
 	server  *Server
+	listing listing // owned by Serve
 }
 
 // send sends a message; errors are like loss.
@@ -149,6 +152,8 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 			if joined := s.join(ctx, l, message); joined != nil {
 				current = joined
 			}
+		case *wire.DeploymentsWanted:
+			s.tellDeployments(ctx, l, message)
 		case wire.Addressed:
 			if current == nil {
 				s.dropped.add(dropStranger)
@@ -164,13 +169,7 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 // join finds or starts the session that a client wants, and hands the join to it.
 func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 	refuse := func(err error) {
-		refused, ok := errors.AsType[*RefusedError](err)
-		if !ok {
-			s.cfg.Log.Error("join failed", zap.String("package", join.Package), zap.Stringer("from", l.peer.Addr), zap.Error(err))
-			refused = &RefusedError{Code: wire.OutOfService, Text: "the distribution point can't cast the package now; its log says why"}
-		} else {
-			s.cfg.Log.Info("join refused", zap.String("package", join.Package), zap.Stringer("from", l.peer.Addr), zap.String("reason", refused.Text))
-		}
+		refused := s.refusal(l, join.Package, err)
 		l.send(&wire.Refused{Request: join.Request, Code: refused.Code, Text: refused.Text})
 	}
 	pkg, err := s.cfg.Open(ctx, join.Package, l.peer)
@@ -209,6 +208,17 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 	why, apply := pkg.UnicastOnly, pkg.Apply
 	session.post(func(sender *sender) { sender.join(l, join, number, why, apply) })
 	return session
+}
+
+// refusal is what a client is told of an error, and logs it.
+func (s *Server) refusal(l *link, pkg string, err error) *RefusedError {
+	refused, ok := errors.AsType[*RefusedError](err)
+	if !ok {
+		s.cfg.Log.Error("join failed", zap.String("package", pkg), zap.Stringer("from", l.peer.Addr), zap.Error(err))
+		return &RefusedError{Code: wire.OutOfService, Text: "the distribution point can't cast the package now; its log says why"}
+	}
+	s.cfg.Log.Info("join refused", zap.String("package", pkg), zap.Stringer("from", l.peer.Addr), zap.String("reason", refused.Text))
+	return refused
 }
 
 // sessionFor returns the running session of a package in a lane, or starts one. It takes

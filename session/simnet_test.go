@@ -436,6 +436,8 @@ type room struct {
 	pool    int                    // groups; 0: any number
 	deploy  func(*Package, Peer)   // changes a package that is opened; nil: nothing
 
+	deployed func(Peer) ([]Deployed, error) // what is listed; nil: nothing
+
 	mu       sync.Mutex
 	server   *Server
 	groups   []*simGroup
@@ -517,6 +519,12 @@ func (r *room) start() {
 				r.deploy(p, peer)
 			}
 			return p, nil
+		},
+		Deployments: func(_ context.Context, peer Peer) ([]Deployed, error) {
+			if r.deployed == nil {
+				return nil, nil
+			}
+			return r.deployed(peer)
 		},
 		OpenGroup: func() (*Group, error) {
 			g := &simGroup{hearers: map[*simHearer]bool{}}

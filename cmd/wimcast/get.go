@@ -76,7 +76,11 @@ type getResult struct {
 
 // Run implements the command.
 func (g *getCommand) Run(ctx context.Context, c *console) error {
-	screen := newScreen(c)
+	return g.run(ctx, c, newScreen(c))
+}
+
+// run receives, and shows it on a screen.
+func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error {
 	output := g.Output
 	if output == "" {
 		output = fileName(g.Package)
@@ -117,13 +121,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		name := printable(name)
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
 	}
-	servers := bundle.Servers
-	if bundle.Identity().Role == keyex.Operator {
-		servers = onControlPort(servers)
-	}
-	if len(c.place.Server) > 0 {
-		servers = withPort(c.place.Server, controlPort)
-	}
+	servers := clientServers(bundle, &c.place)
 	target, err := g.target(output, screen, a)
 	if err != nil {
 		return result, &codedError{exitDisk, err}

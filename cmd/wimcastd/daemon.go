@@ -127,7 +127,7 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 		return d, err
 	}
 	d.sessions = session.NewServer(session.ServerConfig{
-		Open: d.openPackage, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
+		Open: d.openPackage, Deployments: d.listDeployments, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions

@@ -26,6 +26,9 @@ const (
 	TypeUnicastAnswer Type = 0x89
 	TypeNotice        Type = 0x8a
 	TypeQueued        Type = 0x8b
+
+	TypeDeploymentsWanted Type = 0x10
+	TypeDeployments       Type = 0x90
 )
 
 // Message is a control message.
@@ -86,6 +89,10 @@ func Parse(b []byte) (Message, error) {
 		return parseNotice(r)
 	case TypeQueued:
 		return parseQueued(r)
+	case TypeDeploymentsWanted:
+		return parseDeploymentsWanted(r)
+	case TypeDeployments:
+		return parseDeployments(r)
 	default:
 		return nil, fmt.Errorf("parse control message of type %#02x: %w", uint8(t), ErrMalformed)
 	}

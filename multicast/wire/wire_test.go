@@ -66,6 +66,11 @@ func samples() []Message {
 		&UnicastAnswer{Client: 3, Later: true, Text: "22 of 24 clients wait"},
 		&UnicastAnswer{Client: 3, Text: "package w11 is multicast-only"},
 		&Notice{Client: 3, Kind: NoticeEvicted, Text: "evicted by the operator"},
+		&DeploymentsWanted{Request: 7, First: 3},
+		&Deployments{Request: 7, First: 3, Total: 5, List: []Deployment{
+			{Name: "lab12", Package: "w11@2026.11", Index: 2, Direct: true, Size: 5 << 30, Digest: filled[[32]byte](5)}, {},
+		}},
+		&Deployments{Request: 7, List: []Deployment{}},
 	}
 }
 
@@ -140,16 +145,19 @@ func TestLongestMessagesFit(t *testing.T) {
 
 func TestHostileMessages(t *testing.T) {
 	for name, b := range map[string][]byte{
-		"empty":                {},
-		"unknown type":         {0x55, 1, 2, 3},
-		"too long":             make([]byte, MaxControl+1),
-		"NACK of nothing":      (&NACK{Client: 1}).Append(nil),
-		"NACK of zero symbols": (&NACK{Client: 1, Lacks: []Lack{{Block: 1}}}).Append(nil),
-		"need beyond 32 bits":  {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
-		"need part of none":    {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-		"need, long uvarint":   {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
-		"index beyond images":  (&Welcome{Images: 3, Index: 4}).Append(nil),
-		"bad address length":   append([]byte{0x81}, make([]byte, 150)...),
+		"empty":                     {},
+		"unknown type":              {0x55, 1, 2, 3},
+		"too long":                  make([]byte, MaxControl+1),
+		"NACK of nothing":           (&NACK{Client: 1}).Append(nil),
+		"NACK of zero symbols":      (&NACK{Client: 1, Lacks: []Lack{{Block: 1}}}).Append(nil),
+		"need beyond 32 bits":       {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
+		"need part of none":         {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"need, long uvarint":        {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
+		"index beyond images":       (&Welcome{Images: 3, Index: 4}).Append(nil),
+		"bad address length":        append([]byte{0x81}, make([]byte, 150)...),
+		"more deployments than all": (&Deployments{First: 2, Total: 2, List: []Deployment{{Name: "lab12"}}}).Append(nil),
+		"deployments of no bytes":   {0x90, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 0xff},
+		"deployments, version 2":    {0x10, 2, 0, 0, 0, 1, 0, 0},
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v", name, m, err)

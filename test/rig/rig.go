@@ -248,8 +248,13 @@ type Get struct {
 
 // StartGet starts `wimcast get --json` at a place.
 func StartGet(ctx context.Context, place Place, programs Programs, args ...string) (*Get, error) {
+	return startClient(ctx, place, programs, append([]string{"get", "--name", place.Name()}, args...))
+}
+
+// startClient starts a command that receives and tells of it as `get --json` does.
+func startClient(ctx context.Context, place Place, programs Programs, args []string) (*Get, error) {
 	g := &Get{Place: place, exited: make(chan struct{}), wake: make(chan struct{})}
-	all := append([]string{"--json", "get", "--name", place.Name()}, args...)
+	all := append([]string{"--json"}, args...)
 	g.cmd = place.Command(ctx, programs.Client, all...)
 	g.cmd.Stderr = &g.errOut
 	out, err := g.cmd.StdoutPipe()
