@@ -26,6 +26,10 @@ const (
 	TypeUnicastAnswer Type = 0x89
 	TypeNotice        Type = 0x8a
 	TypeQueued        Type = 0x8b
+
+	TypeProbeWanted  Type = 0x10
+	TypeProbeGranted Type = 0x90
+	TypeProbeRefused Type = 0x91
 )
 
 // Message is a control message.
@@ -86,6 +90,12 @@ func Parse(b []byte) (Message, error) {
 		return parseNotice(r)
 	case TypeQueued:
 		return parseQueued(r)
+	case TypeProbeWanted:
+		return parseProbeWanted(r)
+	case TypeProbeGranted:
+		return parseProbeGranted(r)
+	case TypeProbeRefused:
+		return parseProbeRefused(r)
 	default:
 		return nil, fmt.Errorf("parse control message of type %#02x: %w", uint8(t), ErrMalformed)
 	}

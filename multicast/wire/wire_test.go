@@ -66,6 +66,9 @@ func samples() []Message {
 		&UnicastAnswer{Client: 3, Later: true, Text: "22 of 24 clients wait"},
 		&UnicastAnswer{Client: 3, Text: "package w11 is multicast-only"},
 		&Notice{Client: 3, Kind: NoticeEvicted, Text: "evicted by the operator"},
+		&ProbeWanted{Request: 8, MaxPayload: 1472},
+		probeSample(),
+		&ProbeRefused{Request: 8, Code: ProbeTooSoon, Again: 42 * time.Second, Text: "one a minute"},
 	}
 }
 
@@ -126,7 +129,8 @@ func TestLongestMessagesFit(t *testing.T) {
 		&Welcome{Package: long, Notice: long, Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 		&Roots{Hashes: make([][32]byte, MaxRoots)},
 		&NACK{Lacks: make([]Lack, MaxNACKBlocks)},
-		&Done{Reason: long}, &Queued{Text: long},
+		&Done{Reason: long}, &Queued{Text: long}, &ProbeRefused{Text: long},
+		&ProbeGranted{Sizes: make([]uint16, 2*MaxProbeSizes), Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 	} {
 		if n := len(m.Append(nil)); n > MaxControl {
 			t.Errorf("%T: %d bytes, more than %d", m, n, MaxControl)
