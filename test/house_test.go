@@ -48,6 +48,10 @@ var house = map[string]room{
 		[]string{"session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
 		"it is a machine's side of a cast; only cmd knows it",
 	},
+	"client/doctor": {
+		[]string{"multicast", "multicast/wire", "multicast/fault", "multicast/igmp", "crypto", "crypto/keyex"},
+		"it says why a machine can't be reached; it joins no session and knows no image",
+	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
@@ -82,6 +86,7 @@ var house = map[string]room{
 		nil,
 		"it moves bytes and knows no protocol",
 	},
+	"multicast/igmp":  {nil, "it hears who asks for members, and knows no group of ours"},
 	"multicast/wire":  {nil, "a leaf: bytes in, structs out"},
 	"multicast/fec":   {nil, "a leaf: shards in, shards out"},
 	"multicast/fault": {nil, "a leaf: one sentence for each trouble"},

@@ -8,17 +8,17 @@ import (
 
 // Troubles of the control channel and of credentials.
 const (
-	KindNotRunning  Kind = "not_running"  // the host is there, nothing listens
-	KindUDPBlocked  Kind = "udp_blocked"  // its TCP port answers, its UDP port doesn't
-	KindPortBlocked Kind = "port_blocked" // the host answers, none of both ports does
-	KindHostSilent  Kind = "host_silent"  // nothing answers at all
-	KindNoRoute     Kind = "no_route"     // this machine has no way there
-	KindTCPBlocked  Kind = "tcp_blocked"  // UDP works, TCP (unicast) doesn't
-	KindRefused     Kind = "refused"      // one side refused the other's certificate
-	KindExpired     Kind = "expired"      // a credential has ended
-	KindExpires     Kind = "expires"      // a credential ends soon
-	KindRole        Kind = "role"         // the certificate's role can't do what is wanted
-	KindNoDaemon    Kind = "no_daemon"    // no wimcastd runs on this machine
+	KindNotRunning Kind = "not_running" // the host is there, nothing listens
+	KindUDPBlocked Kind = "udp_blocked" // its TCP port answers, its UDP port doesn't
+	KindHostSilent Kind = "host_silent" // nothing answers at all
+	KindName       Kind = "name"        // a server's name isn't known
+	KindNoRoute    Kind = "no_route"    // this machine has no way there
+	KindTCPBlocked Kind = "tcp_blocked" // UDP works, TCP (unicast) doesn't
+	KindRefused    Kind = "refused"     // one side refused the other's certificate
+	KindExpired    Kind = "expired"     // a credential has ended
+	KindExpires    Kind = "expires"     // a credential ends soon
+	KindRole       Kind = "role"        // the certificate's role can't do what is wanted
+	KindNoDaemon   Kind = "no_daemon"   // no wimcastd runs on this machine
 )
 
 // NotRunning says that a machine is there and that no distribution point listens on it.
@@ -40,6 +40,11 @@ func HostSilent(server netip.AddrPort) Fault {
 		KindHostSilent, fmt.Sprintf("nothing answers at %v, neither on UDP nor on TCP port %d", server.Addr(), server.Port()),
 		fmt.Sprintf("check the address, that the server is up, and that firewalls pass port %d, UDP and TCP", server.Port()),
 	}
+}
+
+// NameUnknown says that a server's name can't be looked up; why is the system's word.
+func NameUnknown(name string, why error) Fault {
+	return Fault{KindName, fmt.Sprintf("server %s can't be looked up: %v", name, why), "name the server by its address: --server, or a bundle with it"}
 }
 
 // NoRoute says that this machine has no way to a server; why is the system's word.

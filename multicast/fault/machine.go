@@ -67,6 +67,18 @@ func DiskFailed(folder string, err error) Fault {
 	return Fault{KindDisk, fmt.Sprintf("%s can't be used: %v", folder, err), "name a folder that can be written, with --output"}
 }
 
+// LibrarySlow says that the library gives less than is cast, both in bytes/s.
+func LibrarySlow(rate, ceiling float64) Fault {
+	return Fault{
+		KindDiskSlow, fmt.Sprintf("the library gives %.0f MB/s, sessions may send up to %.0f", rate/1e6, ceiling/1e6), "put the state directory on a faster disk, or set multicast.ceiling to what it gives",
+	}
+}
+
+// LibraryFailed says that a package can't be read, and why.
+func LibraryFailed(name string, err error) Fault {
+	return Fault{KindDisk, fmt.Sprintf("package %s can't be read: %v", name, err), fmt.Sprintf("wimcast image verify %q", name)}
+}
+
 // LittleSpace says that few bytes are free where something lies.
 func LittleSpace(folder string, free uint64) Fault {
 	return Fault{KindSpace, fmt.Sprintf("%s has %.1f GB free", folder, float64(free)/1e9), "make room: wimcast image list, wimcast image remove"}
