@@ -45,6 +45,7 @@ var help = []struct {
 	{"handshakes_total", "Handshakes by channel (control, https, admin) and result.", []string{"channel", "result"}},
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
 	{"interface_up", "1 while an interface that groups go out on is up and has a carrier.", []string{"interface"}},
+	{"igmp_querier_last_seen_timestamp_seconds", "When an IGMP querier was last heard on an interface that groups go out on.", []string{"interface"}},
 	{"interface_sent_bytes_total", "UDP payload sent to groups, by interface.", []string{"interface"}},
 	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
 	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},
@@ -175,6 +176,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put("history_write_failures_total", float64(h.Failed))
 		if !h.Oldest.IsZero() {
 			put("history_oldest_timestamp_seconds", float64(h.Oldest.UnixMilli())/1000)
+		}
+	}
+	if c.sources.Queriers != nil {
+		for name, at := range c.sources.Queriers() {
+			put("igmp_querier_last_seen_timestamp_seconds", float64(at.UnixMilli())/1000, name)
 		}
 	}
 	if c.sources.Interfaces != nil {

@@ -45,6 +45,8 @@ type Sources struct {
 	Schedules func() map[string]int
 	// History returns the numbers of the record.
 	History func() HistoryNumbers
+	// Queriers returns when an IGMP querier was last heard, by interface; without those where none was.
+	Queriers func() map[string]time.Time
 	// Interfaces returns those that groups go out on: whether they are up, bytes sent, and failed sends by interface and reason.
 	Interfaces func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64)
 }

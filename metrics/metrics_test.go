@@ -127,6 +127,7 @@ func full(t *testing.T) Sources {
 		History: func() HistoryNumbers {
 			return HistoryNumbers{Records: map[string]int64{"session": 3, "client": 2, "action": 1}, Oldest: time.Unix(1_700_000_000, 0), Dropped: 4, Failed: 5}
 		},
+		Queriers: func() map[string]time.Time { return map[string]time.Time{"eth0": time.Unix(1_700_000_000, 0)} },
 		Interfaces: func() (map[string]bool, map[string]uint64, map[[2]string]uint64) {
 			out := map[[2]string]uint64{}
 			for _, reason := range []multicast.SendReason{

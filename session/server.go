@@ -37,8 +37,10 @@ type ServerConfig struct {
 	MaxPayload int
 	// HTTPSPort is where clients reach unicast.
 	HTTPSPort uint16
-	Observer  Observer // may be nil
-	Watcher   Watcher  // may be nil
+	// Prober opens the way for probe bursts; nil forbids them.
+	Prober   Prober
+	Observer Observer // may be nil
+	Watcher  Watcher  // may be nil
 	// Revoked hears of each unicast token that is good no more; may be nil.
 	Revoked func(token [32]byte)
 	Log     *zap.Logger
@@ -61,6 +63,7 @@ type Server struct {
 	casts    map[sessionKey]*castBook // by what they have in common: lane 0
 	queue    []*queuedClient
 	stopped  map[[16]byte]time.Time // resume tokens of clients of stopped sessions, until when
+	probed   map[string]time.Time   // networks that lately had a probe burst
 	count    int                    // sessions ever
 	closing  bool                   // nobody new may join
 	grants   map[tokenHash]Grant
@@ -107,6 +110,7 @@ type link struct {
 	client  atomic.Uint32 // the client number joined under, 0 before
 	server  *Server
 	listing listing // owned by Serve
+	burst   *burst  // latest probe burst; of the goroutine that reads the channel
 }
 
 // send sends a message; errors are like loss.
@@ -127,7 +131,7 @@ func NewServer(cfg ServerConfig) *Server {
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
 		shares: newShares(cfg.Ceiling, cfg.MaxPayload),
-		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{},
+		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{}, probed: map[string]time.Time{},
 	}
 }
 
@@ -154,6 +158,8 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 			}
 		case *wire.DeploymentsWanted:
 			s.tellDeployments(ctx, l, message)
+		case *wire.ProbeWanted:
+			s.probe(l, message)
 		case wire.Addressed:
 			if current == nil {
 				s.dropped.add(dropStranger)

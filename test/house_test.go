@@ -53,6 +53,10 @@ var house = map[string]room{
 		[]string{"client/volume", "library/wim", "library/wimlib"},
 		"it puts a file that is there onto a volume; it knows nothing of how that came",
 	},
+	"client/doctor": {
+		[]string{"multicast", "multicast/wire", "multicast/fault", "multicast/igmp", "crypto", "crypto/keyex"},
+		"it says why a machine can't be reached; it joins no session and knows no image",
+	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
@@ -87,6 +91,7 @@ var house = map[string]room{
 		nil,
 		"it moves bytes and knows no protocol",
 	},
+	"multicast/igmp":  {nil, "it hears who asks for members, and knows no group of ours"},
 	"multicast/wire":  {nil, "a leaf: bytes in, structs out"},
 	"multicast/fec":   {nil, "a leaf: shards in, shards out"},
 	"multicast/fault": {nil, "a leaf: one sentence for each trouble"},

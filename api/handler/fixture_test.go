@@ -115,6 +115,11 @@ func (p *point) config(log *zap.Logger) Config {
 	return Config{
 		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
 		Updates: p.updates, Servicing: p.servicing,
+		Doctor: func(context.Context) api.Doctor {
+			return api.Doctor{Side: "server", Host: "s", Findings: []api.Finding{
+				{State: api.FindingOK, Check: "space", Text: "much"}, {State: api.FindingFail, Check: "querier", Text: "none", Next: "turn one on", Fault: "no_querier"},
+			}}
+		},
 		Status: func() api.Status {
 			return api.Status{Version: "test", Listen: "127.0.0.1:7600", Admin: p.remote, Interface: "lo"}
 		},

@@ -44,6 +44,8 @@ type Config struct {
 	// where none is kept.
 	History *history.Store
 	Status  func() api.Status
+	// Doctor looks at the daemon and its machine.
+	Doctor func(context.Context) api.Doctor
 	// Updates is the catalogue of updates and overlays, Servicing what applies them; nil where no route of theirs is asked.
 	Updates   *servicing.Catalogue
 	Servicing *servicing.Service
@@ -187,6 +189,8 @@ func (a *API) caller(r *http.Request) (api.Caller, error) {
 func AdminRoles() []keyex.Role { return []keyex.Role{keyex.Operator, keyex.Viewer, keyex.Worker} }
 
 func (s *server) status(*http.Request) (any, error) { return s.Status(), nil }
+
+func (s *server) doctor(r *http.Request) (any, error) { return s.Doctor(r.Context()), nil }
 
 func (s *server) document(*http.Request) (any, error) {
 	return text{"application/json", api.OpenAPI()}, nil

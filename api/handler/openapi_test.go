@@ -117,6 +117,7 @@ func TestSchemas(t *testing.T) {
 		"AppliedUpdate": api.AppliedUpdate{}, "JudgedUpdate": api.JudgedUpdate{}, "ScheduleRequest": api.ScheduleRequest{}, "SchedulePlan": api.SchedulePlan{},
 		"Schedule": api.Schedule{}, "ScheduleRun": api.ScheduleRun{}, "ScheduleStep": api.ScheduleStep{}, "RollbackRequest": api.RollbackRequest{}, "RolledBack": api.RolledBack{},
 		"WorkerClaim": api.WorkerClaim{}, "WorkerJob": api.WorkerJob{}, "WorkerPackage": api.WorkerPackage{}, "WorkerReport": api.WorkerReport{}, "WorkerStep": api.WorkerStep{},
+		"Doctor": api.Doctor{}, "Finding": api.Finding{},
 		"Proof": api.Proof{}, "ProofMachine": api.ProofMachine{}, "Forgotten": api.Forgotten{},
 	} {
 		schema := doc.Components.Schemas[name]
@@ -278,6 +279,7 @@ func TestAnswers(t *testing.T) {
 
 	// The daemon and this document.
 	ask(local, "GET /v1/status", "", "", http.StatusOK)
+	ask(viewer, "GET /v1/doctor", "", "", http.StatusOK)
 	if got := ask(operator, "GET /v1/openapi.json", "", "", http.StatusOK); !bytes.Equal(got, api.OpenAPI()) {
 		t.Error("the document that is served is another")
 	}

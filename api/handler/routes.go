@@ -26,6 +26,7 @@ func routes() []route {
 	return []route{
 		{get, "/v1/openapi.json", keyex.Viewer, (*server).document},
 		{get, "/v1/status", keyex.Viewer, (*server).status},
+		{get, "/v1/doctor", keyex.Viewer, (*server).doctor},
 		{get, "/v1/events", keyex.Viewer, (*server).events},
 		{get, "/v1/images", keyex.Viewer, (*server).listImages},
 		{post, "/v1/images", keyex.Operator, (*server).addImage},

@@ -50,6 +50,7 @@ type commands struct {
 	Events   eventsCommand   `cmd:"" help:"Follow what happens to sessions and clients."`
 	Bundle   bundleCommand   `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
 	History  historyCommand  `cmd:"" help:"Ask the record: what was cast when, to whom, how it ended; who has an image."`
+	Doctor   doctorCommand   `cmd:"" help:"Say why casts fail, and what to do: on a client and on the server."`
 	Demo     demoCommand     `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 

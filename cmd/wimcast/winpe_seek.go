@@ -183,7 +183,7 @@ func troubleOf(servers []string, errs []error, local netip.Addr) fault.Fault {
 	case len(silent) > 0:
 		return fault.SilentServer(silent, local)
 	case len(routes) > 0:
-		return fault.MissingRoute(routes, local)
+		return fault.NoRoute(routes, local)
 	}
 	return fault.UnknownName(names, local)
 }

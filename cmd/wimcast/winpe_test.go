@@ -135,10 +135,10 @@ func TestTroubleOf(t *testing.T) {
 		kind fault.Kind
 		says string
 	}{
-		{[]error{silent, silent}, fault.NoServer, "distribution point 10.77.0.1:7600, point.example:7600 doesn't answer from here (10.77.0.11)"},
-		{[]error{silent, unnamed}, fault.NoServer, "distribution point 10.77.0.1:7600 doesn't answer from here (10.77.0.11)"},
-		{[]error{unrouted, unnamed}, fault.NoRoute, "there is no route to distribution point 10.77.0.1:7600 from here (10.77.0.11)"},
-		{[]error{unnamed, unnamed}, fault.NoName, "the name of distribution point 10.77.0.1:7600, point.example:7600 can't be resolved from here (10.77.0.11)"},
+		{[]error{silent, silent}, fault.KindNoServer, "distribution point 10.77.0.1:7600, point.example:7600 doesn't answer from here (10.77.0.11)"},
+		{[]error{silent, unnamed}, fault.KindNoServer, "distribution point 10.77.0.1:7600 doesn't answer from here (10.77.0.11)"},
+		{[]error{unrouted, unnamed}, fault.KindNoRoute, "there is no route to distribution point 10.77.0.1:7600 from here (10.77.0.11)"},
+		{[]error{unnamed, unnamed}, fault.KindNoName, "the name of distribution point 10.77.0.1:7600, point.example:7600 can't be resolved from here (10.77.0.11)"},
 	} {
 		if f := troubleOf(servers, tc.errs, local); f.Kind != tc.kind || f.Text != tc.says {
 			t.Errorf("%v: %+v", tc.errs, f)

@@ -64,6 +64,7 @@ type config struct {
 	Metrics    metricsConfig    `toml:"metrics"`
 	History    historyConfig    `toml:"history"`
 	Validation validationConfig `toml:"validation"`
+	Doctor     doctorConfig     `toml:"doctor"`
 	Log        logConfig        `toml:"log"`
 	PKI        pkiConfig        `toml:"pki"`
 }
@@ -174,6 +175,7 @@ func defaults() config {
 		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
 		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
 		Validation: validationConfig{Schedule: defaultSchedule, Rate: defaultRate},
+		Doctor:     doctorConfig{Probe: true},
 		Log:        logConfig{Level: "info"},
 	}
 	c.State = stateDir()

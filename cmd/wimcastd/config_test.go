@@ -57,6 +57,7 @@ func TestDefaults(t *testing.T) {
 		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
 		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
 		Validation: validationConfig{Schedule: "0 3 * * 0", Rate: 30e6},
+		Doctor:     doctorConfig{Probe: true},
 		Log:        logConfig{Level: "info"},
 	}
 	if got := load(t, write(t, "")); !reflect.DeepEqual(got, want) {

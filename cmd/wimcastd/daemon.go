@@ -60,6 +60,7 @@ type distributionPoint struct {
 	updates     *servicing.Catalogue
 	servicing   *servicing.Service
 	networks    *networks
+	queriers    *queriers
 	upkeep      *upkeep
 	validator   *validation.Validator
 	validations validationCounts
@@ -87,6 +88,7 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if d.networks, err = findNetworks(&cfg.Multicast, log); err != nil {
 		return d, fmt.Errorf("multicast.interface: %w", err)
 	}
+	d.queriers = openQueriers(log)
 	payload, err := d.payload()
 	if err != nil {
 		return d, err
@@ -123,11 +125,13 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d.openHistory()
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
+	d.networks.strangers.raise = d.events.Raise
 	if err := d.openServicing(); err != nil {
 		return d, err
 	}
 	d.sessions = session.NewServer(session.ServerConfig{
 		Open: d.openPackage, Deployments: d.listDeployments, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
+		Prober:   &prober{networks: d.networks, queriers: d.queriers, allowed: func() bool { return d.config().Doctor.Probe }},
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
@@ -275,6 +279,12 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	ended := make(chan error, 4) // one for each that sends
 	d.running.Go(func() { ended <- d.accept(ctx) })
 	d.running.Go(func() { d.networks.run(ctx, d.events.Raise) })
+	d.running.Go(func() { d.queriers.run(ctx) })
+	d.running.Go(func() {
+		ticker := time.NewTicker(querierLook)
+		defer ticker.Stop()
+		d.watchQueriers(ctx, ticker.C)
+	})
 	d.running.Go(func() { d.servicing.Run(ctx) })
 	if d.history != nil {
 		d.running.Go(func() { d.history.Run(ctx, d.sessions.Sessions) })
@@ -376,6 +386,9 @@ func (d *distributionPoint) close() {
 				_ = l.Close()
 			}
 		}
+		if d.queriers != nil {
+			d.queriers.close()
+		}
 		d.running.Wait()
 		if d.history != nil {
 			if err := d.history.Close(); err != nil {
@@ -458,6 +471,7 @@ func (d *distributionPoint) sources() metrics.Sources {
 			server, ca := d.trust.Expiry()
 			return map[[2]string]time.Time{{"server", d.trust.ServerName()}: server, {"ca", "ca"}: ca}
 		},
+		Queriers: d.seen,
 		Interfaces: func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64) {
 			failed, sent = d.networks.counters()
 			return d.networks.states(), sent, failed

@@ -16,7 +16,7 @@ import (
 func live() []string {
 	return []string{
 		"addresses", "drain", "on_stop", "multicast.ceiling", "unicast.slots", "unicast.budget", "session", "package", "limits",
-		"history.keep", "history.max_rows", "validation", "log.level",
+		"history.keep", "history.max_rows", "validation", "doctor", "log.level",
 	}
 }
 
@@ -127,7 +127,7 @@ func (d *distributionPoint) keepFixed(now config) config {
 	used.Multicast.Ceiling = now.Multicast.Ceiling
 	used.Unicast, used.Session, used.Package, used.Limits = now.Unicast, now.Session, now.Package, now.Limits
 	used.History.Keep, used.History.MaxRows = now.History.Keep, now.History.MaxRows
-	used.Validation, used.Log = now.Validation, now.Log
+	used.Validation, used.Doctor, used.Log = now.Validation, now.Doctor, now.Log
 	return used
 }
 

@@ -80,6 +80,8 @@ max_rows = 2000
 [validation]
 schedule = "@daily"
 rate = "1 MB/s"
+[doctor]
+probe = false
 [log]
 level = "debug"
 [pki]

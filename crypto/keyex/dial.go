@@ -56,7 +56,7 @@ func (w *wire) explain(ctx context.Context, addr netip.AddrPort, err error) erro
 	case refused.Reason != Failed:
 		return refused
 	case w.absent.Load():
-		return fmt.Errorf("%w: nothing listens on UDP port %d there; start wimcastd, or check the address", ErrUnreachable, addr.Port())
+		return fmt.Errorf("%w: %w on UDP port %d there; start wimcastd, or check the address", ErrUnreachable, ErrNothingListens, addr.Port())
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Cause(ctx)
 	case ctx.Err() != nil && !w.heard.Load():

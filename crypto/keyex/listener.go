@@ -136,7 +136,7 @@ func (l *Listener) Close() error {
 
 // Stats returns a snapshot of the counters.
 func (l *Listener) Stats() Stats {
-	s := Stats{Handshakes: l.results.Snapshot(), Dropped: l.drops.snapshot(), ReceiveBuffer: l.buffer}
+	s := Stats{Handshakes: l.results.Snapshot(), Dropped: l.drops.snapshot(), ReceiveBuffer: l.buffer, ReceiveBufferAsked: l.cfg.ReceiveBuffer}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.HalfOpen, s.Unproven, s.Associations = l.table.answered, l.table.unproven.Len(), l.table.live

@@ -29,6 +29,9 @@ const (
 
 	TypeDeploymentsWanted Type = 0x10
 	TypeDeployments       Type = 0x90
+	TypeProbeWanted       Type = 0x11
+	TypeProbeGranted      Type = 0x91
+	TypeProbeRefused      Type = 0x92
 )
 
 // Message is a control message.
@@ -93,6 +96,12 @@ func Parse(b []byte) (Message, error) {
 		return parseDeploymentsWanted(r)
 	case TypeDeployments:
 		return parseDeployments(r)
+	case TypeProbeWanted:
+		return parseProbeWanted(r)
+	case TypeProbeGranted:
+		return parseProbeGranted(r)
+	case TypeProbeRefused:
+		return parseProbeRefused(r)
 	default:
 		return nil, fmt.Errorf("parse control message of type %#02x: %w", uint8(t), ErrMalformed)
 	}

@@ -71,6 +71,9 @@ func samples() []Message {
 			{Name: "lab12", Package: "w11@2026.11", Index: 2, Direct: true, Size: 5 << 30, Digest: filled[[32]byte](5)}, {},
 		}},
 		&Deployments{Request: 7, List: []Deployment{}},
+		&ProbeWanted{Request: 8, MaxPayload: 1472},
+		probeSample(),
+		&ProbeRefused{Request: 8, Code: ProbeTooSoon, Again: 42 * time.Second, Text: "one a minute"},
 	}
 }
 
@@ -131,7 +134,8 @@ func TestLongestMessagesFit(t *testing.T) {
 		&Welcome{Package: long, Notice: long, Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 		&Roots{Hashes: make([][32]byte, MaxRoots)},
 		&NACK{Lacks: make([]Lack, MaxNACKBlocks)},
-		&Done{Reason: long}, &Queued{Text: long},
+		&Done{Reason: long}, &Queued{Text: long}, &ProbeRefused{Text: long},
+		&ProbeGranted{Sizes: make([]uint16, 2*MaxProbeSizes), Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 	} {
 		if n := len(m.Append(nil)); n > MaxControl {
 			t.Errorf("%T: %d bytes, more than %d", m, n, MaxControl)
