@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type getCommand struct {
 	Name      string  `help:"Name to be shown by (default: the host name)."`
 	Overwrite bool    `help:"Replace FILE if it exists."`
 	Seed      string  `help:"Older version of the image, or another file with much of it: what fits isn't sent again." placeholder:"OLD.wim" type:"path"`
+	SendLog   *bool   `negatable:"" help:"Send the log of this get to the distribution point however it ends, or never (default: when it fails)."`
 	NoUnicast bool    `help:"Never fetch by unicast, even where the package allows it."`
 	Lose      float64 `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
 	ReadSlow  int64   `hidden:"" help:"Receive buffer in bytes: for tests."`
@@ -37,6 +39,7 @@ const firstBundle = "room.join"
 const (
 	eventProgress = "progress"
 	eventResult   = "result"
+	eventBegun    = "begun" // of the log alone
 )
 
 // getEvent is a line of `get --json`.
@@ -66,6 +69,8 @@ type getResult struct {
 // Run implements the command.
 func (g *getCommand) Run(ctx context.Context, c *console) error {
 	screen := newScreen(c)
+	screen.journal = new(journal)
+	screen.journal.add(getEvent{Event: eventBegun, Text: fmt.Sprintf("wimcast %s on %s/%s: get %s", version, runtime.GOOS, runtime.GOARCH, g.Package)})
 	output := g.Output
 	if output == "" {
 		output = fileName(g.Package)
@@ -74,12 +79,26 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 		output = os.DevNull
 	}
 	result, err := g.receive(ctx, c, output, screen)
-	screen.result(result, output, err)
+	screen.result(result.Result, output, err)
+	screen.journal.add(resultEvent(&result.Result, output, err))
+	g.shareLog(ctx, screen, &result, err)
 	return err
 }
 
+// resultEvent is the line that says how a get ended.
+func resultEvent(result *session.Result, file string, err error) getEvent {
+	r := &getResult{
+		Package: result.Package, File: file, Digest: result.Digest.String(), SHA256: fmt.Sprintf("%x", result.SHA256), Size: result.Size,
+		Seconds: result.Elapsed.Seconds(), Code: exitCode(err),
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return getEvent{Event: eventResult, Result: r, Totals: &result.Totals}
+}
+
 // receive receives the image into the file output.
-func (g *getCommand) receive(ctx context.Context, c *console, output string, screen *screen) (result session.Result, err error) {
+func (g *getCommand) receive(ctx context.Context, c *console, output string, screen *screen) (result outcome, err error) {
 	result.Package = g.Package
 	name := cmp.Or(c.place.Bundle, firstBundle)
 	bundle, err := keyex.ReadBundle(name)
@@ -101,6 +120,8 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 	if len(c.place.Server) > 0 {
 		servers = withPort(c.place.Server, controlPort)
 	}
+	reach := &reacher{servers: nearestFirst(servers), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
+	result.ways = reach
 	target, err := g.target(output, screen)
 	if err != nil {
 		return result, &codedError{exitDisk, err}
@@ -113,7 +134,6 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		}
 	}
 
-	reach := &reacher{servers: nearestFirst(servers), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
 	cfg := session.ReceiverConfig{
 		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
@@ -123,7 +143,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 	}
 	receiver := session.NewReceiver(cfg)
 	stop := screen.follow(receiver)
-	result, err = receiver.Run(ctx)
+	result.Result, err = receiver.Run(ctx)
 	stop()
 	return result, err
 }

@@ -17,6 +17,8 @@ import (
 type screen struct {
 	c   *console
 	tty bool
+	// journal keeps every event; it may be nil.
+	journal *journal
 
 	mu   sync.Mutex
 	bar  *progressbar.ProgressBar
@@ -41,6 +43,7 @@ func (s *screen) line(e getEvent) {
 }
 
 func (s *screen) event(kind, text string) {
+	s.journal.add(getEvent{Event: kind, Text: text})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -124,14 +127,7 @@ func (s *screen) result(result session.Result, file string, err error) {
 		_ = s.bar.Clear()
 	}
 	if s.c.json {
-		r := &getResult{
-			Package: result.Package, File: file, Digest: result.Digest.String(), SHA256: fmt.Sprintf("%x", result.SHA256), Size: result.Size,
-			Seconds: result.Elapsed.Seconds(), Code: exitCode(err),
-		}
-		if err != nil {
-			r.Error = err.Error()
-		}
-		s.line(getEvent{Event: eventResult, Result: r, Totals: &result.Totals})
+		s.line(resultEvent(&result, file, err))
 		return
 	}
 	if err != nil {
