@@ -43,6 +43,8 @@ type Sources struct {
 	Queue func() map[string]int
 	// Schedules counts schedules of servicing by state.
 	Schedules func() map[string]int
+	// Logs counts logs that clients sent, by what became of them.
+	Logs func() map[string]uint64
 	// History returns the numbers of the record.
 	History func() HistoryNumbers
 	// Queriers returns when an IGMP querier was last heard, by interface; without those where none was.

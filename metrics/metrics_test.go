@@ -22,6 +22,7 @@ import (
 	"wimcast/multicast"
 	"wimcast/multicast/wire"
 	"wimcast/session"
+	"wimcast/unicast/clientlog"
 )
 
 // scrape asks for the metrics as Prometheus does, and returns the text and ours of it by name.
@@ -104,6 +105,13 @@ func full(t *testing.T) Sources {
 		},
 		Schedules: func() map[string]int {
 			return map[string]int{"waiting": 1, "in_process": 1, "successful": 1, "failed": 1, "cancelled": 1}
+		},
+		Logs: func() map[string]uint64 {
+			out := map[string]uint64{}
+			for _, r := range clientlog.Results() {
+				out[string(r)] = 1
+			}
+			return out
 		},
 		Reload: func() (bool, time.Time) { return true, time.Unix(1_700_000_000, 0) },
 		Queue: func() map[string]int {

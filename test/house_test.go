@@ -41,7 +41,7 @@ var house = map[string]room{
 		"it is a record of sessions; the protocol never reads it",
 	},
 	"api/handler": {
-		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment", "library/servicing", "library/wim"},
+		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment", "library/servicing", "library/wim", "unicast/clientlog"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
@@ -60,6 +60,10 @@ var house = map[string]room{
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
+	},
+	"unicast/clientlog": {
+		[]string{"crypto/keyex"},
+		"it takes what machines write of themselves, and knows neither content nor sessions",
 	},
 	"session": {
 		[]string{"multicast", "multicast/wire", "multicast/fec", "multicast/fault", "crypto"},

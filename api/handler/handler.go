@@ -29,6 +29,7 @@ import (
 	"wimcast/library/deployment"
 	"wimcast/library/servicing"
 	"wimcast/session"
+	"wimcast/unicast/clientlog"
 )
 
 // Config is what the API gives access to. All fields are required that don't say otherwise.
@@ -49,6 +50,8 @@ type Config struct {
 	// Updates is the catalogue of updates and overlays, Servicing what applies them; nil where no route of theirs is asked.
 	Updates   *servicing.Catalogue
 	Servicing *servicing.Service
+	// Logs are what machines sent of themselves; nil where they can't be kept.
+	Logs *clientlog.Store
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
 	MayBeMulticastOnly func(name, version string) error
 	// CheckRules refuses a deployment whose rules contradict themselves, the configuration, or the package; may be nil.

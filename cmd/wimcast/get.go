@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type getCommand struct {
 	Overwrite bool   `help:"Replace FILE if it exists."`
 	Seed      string `help:"Older version of the image, or another file with much of it: what fits isn't sent again." placeholder:"OLD.wim" type:"path"`
 	NoUnicast bool   `help:"Never fetch by unicast, even where the package allows it."`
+	SendLog   *bool  `negatable:"" help:"Send the log of this get to the distribution point however it ends, or never (default: when it fails)."`
 
 	Apply      string `help:"Apply the image to this volume or folder once it is proven: by DISM on Windows, by wimlib elsewhere. Nothing is formatted." placeholder:"TARGET"`
 	Index      string `help:"With --apply: which image of several, by index or name (default: the deployment's)." placeholder:"N"`
@@ -46,6 +48,7 @@ const firstBundle = "room.join"
 const (
 	eventProgress = "progress"
 	eventResult   = "result"
+	eventBegun    = "begun" // of the log alone
 )
 
 // getEvent is a line of `get --json`.
@@ -81,6 +84,7 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 
 // run receives, and shows it on a screen.
 func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error {
+	screen.journal.add(getEvent{Event: eventBegun, Text: fmt.Sprintf("wimcast %s on %s/%s: get %s", version, runtime.GOOS, runtime.GOARCH, g.Package)})
 	output := g.Output
 	if output == "" {
 		output = fileName(g.Package)
@@ -94,6 +98,8 @@ func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error 
 		result, err = g.receive(ctx, c, output, screen, a)
 	}
 	screen.result(result, output, err)
+	screen.journal.add(resultEvent(&result, output, err))
+	g.shareLog(ctx, screen, &result, err)
 	a.leave(err, screen)
 	return err
 }
@@ -102,7 +108,21 @@ func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error 
 type outcome struct {
 	session.Result
 	Applied *apply.Result // nil where nothing was to be applied, or it didn't come to that
-	Logs    []string      // files that say more of it
+	Logs    []string      // files that say more of it; they go to the distribution point with the client's own log
+
+	ways *reacher // nil where it didn't get that far
+}
+
+// resultEvent is the line that says how a get ended.
+func resultEvent(result *outcome, file string, err error) getEvent {
+	r := &getResult{
+		Package: result.Package, File: file, Digest: result.Digest.String(), SHA256: fmt.Sprintf("%x", result.SHA256), Size: result.Size,
+		Seconds: result.Elapsed.Seconds(), appliedResult: appliedTo(result), Code: exitCode(err),
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return getEvent{Event: eventResult, Result: r, Totals: &result.Totals}
 }
 
 // receive receives the image into the file output, and has it applied where that was asked for.
@@ -121,7 +141,10 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		name := printable(name)
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
 	}
-	servers := clientServers(bundle, &c.place)
+	reach := &reacher{
+		servers: nearestFirst(clientServers(bundle, &c.place)), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen,
+	}
+	result.ways = reach
 	target, err := g.target(output, screen, a)
 	if err != nil {
 		return result, &codedError{exitDisk, err}
@@ -134,7 +157,6 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		}
 	}
 
-	reach := &reacher{servers: nearestFirst(servers), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
 	cfg := session.ReceiverConfig{
 		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },

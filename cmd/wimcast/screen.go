@@ -15,8 +15,9 @@ import (
 
 // screen shows a person, or a program, how it goes.
 type screen struct {
-	c   *console
-	tty bool
+	c       *console
+	tty     bool
+	journal *journal // of every event
 
 	mu   sync.Mutex
 	bar  *progressbar.ProgressBar
@@ -24,7 +25,7 @@ type screen struct {
 }
 
 func newScreen(c *console) *screen {
-	s := &screen{c: c}
+	s := &screen{c: c, journal: new(journal)}
 	if f, ok := c.err.(*os.File); ok && !c.json {
 		s.tty = term.IsTerminal(int(f.Fd()))
 	}
@@ -41,6 +42,7 @@ func (s *screen) line(e getEvent) {
 }
 
 func (s *screen) event(kind, text string) {
+	s.journal.add(getEvent{Event: kind, Text: text})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -124,15 +126,7 @@ func (s *screen) result(result outcome, file string, err error) {
 		_ = s.bar.Clear()
 	}
 	if s.c.json {
-		r := &getResult{
-			Package: result.Package, File: file, Digest: result.Digest.String(), SHA256: fmt.Sprintf("%x", result.SHA256), Size: result.Size,
-			Seconds: result.Elapsed.Seconds(), Code: exitCode(err),
-		}
-		r.appliedResult = appliedTo(&result)
-		if err != nil {
-			r.Error = err.Error()
-		}
-		s.line(getEvent{Event: eventResult, Result: r, Totals: &result.Totals})
+		s.line(resultEvent(&result, file, err))
 		return
 	}
 	if err != nil {

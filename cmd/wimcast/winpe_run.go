@@ -49,9 +49,12 @@ func (w *winpeRunCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	get, err := w.prepare(ctx, c, screen)
+	get, ways, err := w.prepare(ctx, c, screen)
 	if err != nil {
-		screen.result(outcome{Result: session.Result{Package: w.Deployment}}, "", err)
+		result := outcome{Result: session.Result{Package: w.Deployment}, ways: ways}
+		screen.result(result, "", err)
+		screen.journal.add(resultEvent(&result, "", err))
+		(&getCommand{Name: w.Name}).shareLog(ctx, screen, &result, err)
 	} else {
 		err = w.receive(ctx, c, get, screen)
 	}
@@ -82,35 +85,36 @@ func (w *winpeRunCommand) receive(ctx context.Context, c *console, get *getComma
 	return err
 }
 
-// prepare finds out all that get needs.
-func (w *winpeRunCommand) prepare(ctx context.Context, c *console, screen *screen) (*getCommand, error) {
+// prepare finds out all that get needs. ways is where a log can go, nil where that isn't known yet.
+func (w *winpeRunCommand) prepare(ctx context.Context, c *console, screen *screen) (get *getCommand, ways *reacher, err error) {
 	name := cmp.Or(c.place.Bundle, firstBundle)
 	bundle, err := keyex.ReadBundle(name)
 	if err != nil {
-		return nil, &codedError{exitRefused, err}
+		return nil, nil, &codedError{exitRefused, err}
 	}
 	credentials, err := bundle.Credentials()
 	if err != nil {
-		return nil, &codedError{exitRefused, err}
+		return nil, nil, &codedError{exitRefused, err}
 	}
 	seek := &seeker{servers: clientServers(bundle, &c.place), credentials: credentials, screen: screen}
+	ways = &reacher{servers: seek.servers, credentials: credentials}
 	list, err := seek.deployments(ctx, w.NetworkWait)
 	if err != nil {
-		return nil, err
+		return nil, ways, err
 	}
 	candidates, err := w.candidates()
 	if err != nil {
-		return nil, &codedError{exitDisk, err}
+		return nil, ways, &codedError{exitDisk, err}
 	}
 	one, err := w.choose(list, candidates, bundle.Identity().Name, screen)
 	if err != nil {
-		return nil, err
+		return nil, ways, err
 	}
-	get := &getCommand{Package: one.Name, Interface: w.Interface, Name: w.Name, NoUnicast: w.NoUnicast, Apply: w.target(candidates), Index: w.Index}
+	get = &getCommand{Package: one.Name, Interface: w.Interface, Name: w.Name, NoUnicast: w.NoUnicast, Apply: w.target(candidates), Index: w.Index}
 	if err := w.place(get, &one, candidates, screen); err != nil {
-		return nil, &codedError{exitDisk, err}
+		return nil, ways, &codedError{exitDisk, err}
 	}
-	return get, nil
+	return get, ways, nil
 }
 
 // choose is the deployment that the machine gets. One that was named and isn't listed is left to the join, which says why.

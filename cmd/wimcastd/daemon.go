@@ -27,6 +27,7 @@ import (
 	"wimcast/metrics"
 	"wimcast/session"
 	"wimcast/unicast"
+	"wimcast/unicast/clientlog"
 )
 
 // ceilingShare is how much of the interface's speed sessions get when the config
@@ -56,7 +57,9 @@ type distributionPoint struct {
 	sessions    *session.Server
 	unicast     *unicast.Server
 	metrics     *metrics.Metrics
-	history     *history.Store // nil where none is kept
+	history     *history.Store    // nil where none is kept
+	clientLogs  *clientlog.Store  // nil where it couldn't be opened
+	clientLog   *clientlog.Server // likewise
 	updates     *servicing.Catalogue
 	servicing   *servicing.Service
 	networks    *networks
@@ -115,10 +118,11 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if err := d.writeFirstBundle(); err != nil {
 		return d, err
 	}
+	d.openClientLogs()
 	grants := &tokenGrants{}
 	if d.unicast, err = unicast.NewServer(unicast.ServerConfig{
 		Contents: &unicastContents{d.library}, Grants: grants, Slots: cfg.Unicast.Slots, BytesPerSecond: int64(cfg.Unicast.Budget),
-		ErrorLog: zap.NewStdLog(log.Named("unicast")),
+		Logs: d.takesLogs(), ErrorLog: zap.NewStdLog(log.Named("unicast")),
 	}); err != nil {
 		return d, err
 	}
@@ -398,6 +402,9 @@ func (d *distributionPoint) close() {
 		if err := d.closeServicing(); err != nil {
 			d.log.Warn("closing the schedules failed", zap.Error(err))
 		}
+		if d.clientLogs != nil {
+			_ = d.clientLogs.Close()
+		}
 		if d.authority != nil {
 			_ = d.authority.Close()
 		}
@@ -413,6 +420,7 @@ func (d *distributionPoint) sources() metrics.Sources {
 	return metrics.Sources{
 		History:  d.historyNumbers(),
 		Version:  version,
+		Logs:     d.logCounts,
 		Sessions: func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
 		Totals: func() (map[string]session.PackageTotals, map[string]uint64) {
 			packages, dropped := d.sessions.Totals()
