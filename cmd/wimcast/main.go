@@ -51,6 +51,8 @@ type commands struct {
 	Demo     demoCommand     `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 
+	Winpe winpeCommand `cmd:"" help:"Make boot images whose machines join by themselves."`
+
 	Deployment deploymentCommand `cmd:"" help:"Say who may have which image, and when its casts start."`
 
 	JSON bool `help:"Print JSON instead of text."`

@@ -1,0 +1,6 @@
+package main
+
+// winpeCommand is about the machine in the room: its boot image, and what runs in that.
+type winpeCommand struct {
+	Inject winpeInjectCommand `cmd:"" help:"Put the client, a bundle and a start line into a Windows PE boot image, or take them out."`
+}
