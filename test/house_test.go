@@ -73,6 +73,10 @@ var house = map[string]room{
 		[]string{"library/wim", "library/wimlib", "crypto"},
 		"it is images at rest and knows nothing of casting them",
 	},
+	"library/bootimage": {
+		[]string{"library/wim", "library/wimlib"},
+		"it changes boot images and knows neither bundles nor the library: cmd hands it what goes in",
+	},
 	"library/deployment": {nil, "it keeps who may have what, and holds that against packages that it is shown"},
 	"library/servicing": {
 		[]string{"library/wim", "library/wimlib"},
