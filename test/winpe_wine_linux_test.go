@@ -98,23 +98,6 @@ func (s *stage) nothingFrom(g *rig.Get, totals rig.Totals) {
 	}
 }
 
-// unicastClients is how many clients the daemon served by unicast, and bytes how much.
-func (s *stage) unicastBytes() (bytes uint64) {
-	s.t.Helper()
-	var list []struct {
-		Unicast struct {
-			Bytes uint64 `json:"bytes"`
-		} `json:"unicast"`
-	}
-	if err := s.daemon.Ask(s.ctx, &list, "session", "list"); err != nil {
-		s.t.Fatal(err)
-	}
-	for _, one := range list {
-		bytes += one.Unicast.Bytes
-	}
-	return bytes
-}
-
 // TestWinPEWineRoom: two Windows machines beside a Linux one, at 5 % loss of one's own: the switch hears of their memberships, all of
 // it comes by multicast, losses are repaired, and the image is the server's to the byte. Drive letters and backslashes come back as they were given.
 func TestWinPEWineRoom(t *testing.T) {
@@ -236,8 +219,9 @@ func TestWinPEWineEvicted(t *testing.T) {
 
 // TestWinPEWineExitCodes: what a task sequence goes by. Each of them says in a sentence what is wrong.
 func TestWinPEWineExitCodes(t *testing.T) {
-	s, machines := withWindows(t, 1, 1, rig.Config{Multicast: slowly})
+	s, machines := withWindows(t, 2, 2, rig.Config{Multicast: slowly})
 	m, exe := machines[0], s.program().Client
+	lost := s.getOn(machines[1], "--server", s.room.Server().Addr().String()+":7699") // it tries for 30 s, all the while
 	ends := func(t *testing.T, want int, says string, args ...string) (stdout string) {
 		t.Helper()
 		code, stdout, stderr, err := m.Run(s.ctx, exe, args...)
@@ -259,9 +243,6 @@ func TestWinPEWineExitCodes(t *testing.T) {
 		}
 	})
 	t.Run("usage", func(t *testing.T) { ends(t, 2, "unknown flag --frobnicate", "get", "w11", "--frobnicate") })
-	t.Run("no server", func(t *testing.T) {
-		ends(t, 3, "", get(s.daemon.Bundle(), "--server", s.room.Server().Addr().String()+":7699")...)
-	})
 	t.Run("no bundle", func(t *testing.T) { ends(t, 4, `nowhere.join`, get(filepath.Join(s.dir, "nowhere.join"))...) })
 	t.Run("another site's bundle", func(t *testing.T) {
 		other := onLoopback(t, rig.Config{})
@@ -271,7 +252,7 @@ func TestWinPEWineExitCodes(t *testing.T) {
 		bundle := filepath.Join(s.dir, "guest.join")
 		s.cli("bundle", "create", "guest", "--output", bundle)
 		s.cli("bundle", "revoke", "guest")
-		ends(t, 4, "", get(bundle, "--server", s.room.Server().Addr().String())...)
+		ends(t, 4, "revoked", get(bundle, "--server", s.room.Server().Addr().String())...)
 		if !strings.Contains(s.daemon.Log(), "revoked") {
 			t.Error("the daemon's log says nothing of it")
 		}
@@ -321,5 +302,12 @@ func TestWinPEWineExitCodes(t *testing.T) {
 		if sum(t, s.file("pc01")) != sum(t, s.image) {
 			t.Error("content differs")
 		}
+	})
+	t.Run("no server", func(t *testing.T) {
+		r, totals := s.ended(lost, 3)
+		if !strings.Contains(r.Error, "unreachable") {
+			t.Errorf("error: %s", r.Error)
+		}
+		s.nothingFrom(lost, totals)
 	})
 }
