@@ -2,7 +2,9 @@ package test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -98,6 +100,22 @@ func (s *stage) nothingFrom(g *rig.Get, totals rig.Totals) {
 	}
 }
 
+// hearsOnly holds that a machine's kernel is a member of a group for one source alone: a row "index device group source included excluded".
+func (s *stage) hearsOnly(m *winpe.Machine, group, source netip.Addr) {
+	s.t.Helper()
+	table, err := m.Host.Run(s.ctx, "cat", "/proc/net/mcfilter")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	word := func(a netip.Addr) string { return fmt.Sprintf("0x%08x", binary.BigEndian.Uint32(a.AsSlice())) }
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) == 6 && f[2] == word(group) && f[3] == word(source) && f[4] == "1" && f[5] == "0" {
+			return
+		}
+	}
+	s.t.Errorf("%s isn't a member of %v for %v alone:\n%s", m.Name(), group, source, table)
+}
+
 // TestWinPEWineRoom: two Windows machines beside a Linux one, at 5 % loss of one's own: the switch hears of their memberships, all of
 // it comes by multicast, losses are repaired, and the image is the server's to the byte. Drive letters and backslashes come back as they were given.
 func TestWinPEWineRoom(t *testing.T) {
@@ -127,6 +145,7 @@ func TestWinPEWineRoom(t *testing.T) {
 		if err := m.WaitMember(s.ctx, group.Addr()); err != nil {
 			t.Error(err)
 		}
+		s.hearsOnly(m, group.Addr(), s.room.Server().Addr())
 	}
 	first, _ := s.ended(gets[0], 0)
 	if first.File != onC || first.Size != s.size {
@@ -310,4 +329,22 @@ func TestWinPEWineExitCodes(t *testing.T) {
 		}
 		s.nothingFrom(lost, totals)
 	})
+}
+
+// TestWinPEWineSockets runs tests of package multicast, built for Windows, where they meet Windows' sockets: groups joined for one source and
+// for any, rejoining, closing, and the call that tells of joined datagrams. (Wine joins none, and hands a socket other groups of its port.)
+func TestWinPEWineSockets(t *testing.T) {
+	s, machines := withWindows(t, 1, 1, rig.Config{})
+	kit, err := windowsKit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := kit.Test(s.ctx, "./multicast")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, errOut, err := machines[0].Run(s.ctx, program, "-test.v", "-test.run", "^Test(Joined.*|Loopback|SourceOfRun|WithoutOffload|FromSource|CloseUnblocks|RejoinHears|NoAllocations|FindLoopback)$")
+	if passed := strings.Count(out, "\n--- PASS"); err != nil || code != 0 || passed < 10 {
+		t.Errorf("%d tests passed, exit code %d, %v: %s %s", passed, code, err, out, errOut)
+	}
 }

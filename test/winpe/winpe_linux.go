@@ -48,6 +48,7 @@ type Kit struct {
 	// Client is the path of wimcast.exe.
 	Client string
 
+	root     string // of the module
 	dir      string // of all of it
 	prefix   string // that machines get copies of
 	machines atomic.Int64
@@ -62,11 +63,8 @@ func NewKit(ctx context.Context, root, dir string) (*Kit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make kit: %w", err)
 	}
-	k := &Kit{Client: filepath.Join(dir, "wimcast.exe"), dir: dir, prefix: filepath.Join(dir, "prefix")}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", k.Client, "./cmd/wimcast") // as the Makefile builds it
-	build.Dir = root
-	build.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
-	if err := run(build); err != nil {
+	k := &Kit{Client: filepath.Join(dir, "wimcast.exe"), root: root, dir: dir, prefix: filepath.Join(dir, "prefix")}
+	if err := k.build(ctx, "build", "-trimpath", "-o", k.Client, "./cmd/wimcast"); err != nil { // as the Makefile builds it
 		return nil, fmt.Errorf("build wimcast.exe: %w", err)
 	}
 	if err := k.makePrefix(ctx); err != nil {
@@ -79,6 +77,23 @@ func NewKit(ctx context.Context, root, dir string) (*Kit, error) {
 		return nil, fmt.Errorf("build bcryptprimitives.dll: %w", err)
 	}
 	return k, nil
+}
+
+// Test builds the tests of a package of the module, named as in "./multicast", and returns the program's path.
+func (k *Kit) Test(ctx context.Context, pkg string) (program string, err error) {
+	program = filepath.Join(k.dir, filepath.Base(pkg)+".test.exe")
+	if err := k.build(ctx, "test", "-c", "-o", program, pkg); err != nil {
+		return "", fmt.Errorf("build the tests of %s: %w", pkg, err)
+	}
+	return program, nil
+}
+
+// build runs go for Windows.
+func (k *Kit) build(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = k.root
+	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	return run(cmd)
 }
 
 // makePrefix has Wine make its drive C: and waits until its registry is on disk.
