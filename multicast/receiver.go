@@ -74,7 +74,7 @@ func NewReceiver(cfg ReceiverConfig) (*Receiver, error) {
 	conn := c.(*net.UDPConn)
 	r := &Receiver{conn: conn, group: cfg.Group, source: cfg.Source.Unmap(), asked: asked}
 	if r.got, err = growReadBuffer(conn, asked); err == nil {
-		err = r.reader.init(conn)
+		err = r.reader.init(conn, cfg.Interface.MTU)
 	}
 	if err == nil {
 		r.members = membership{conn: conn, packets: ipv4.NewPacketConn(conn), ifc: cfg.Interface, group: cfg.Group.Addr(), source: r.source}

@@ -115,7 +115,7 @@ type batchReader struct {
 // controlSize holds the one control message that is asked for: UDP_GRO, an int.
 const controlSize = 24
 
-func (b *batchReader) init(conn *net.UDPConn) (err error) {
+func (b *batchReader) init(conn *net.UDPConn, _ int) (err error) {
 	if b.raw, err = conn.SyscallConn(); err != nil {
 		return err
 	}
