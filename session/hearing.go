@@ -32,6 +32,7 @@ type hearing struct {
 	signed    uint64 // packet number of the newest status
 	signedAt  time.Time
 	status    *wire.Status
+	room      headcount // as told before this client was done
 	rateLimit uint64
 
 	meter    meter

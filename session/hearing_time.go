@@ -268,6 +268,8 @@ func (h *hearing) publish(now time.Time) {
 		OnUnicast: h.unicast != nil, Silent: now.Sub(h.heardAt), Totals: h.totals, Rate: last.Rate, Loss: h.lastLoss,
 	}
 	p.Unproven = int64(len(s.unproven)) * crypto.BlockSize
+	p.Claimed = int64(len(s.claims)) * crypto.BlockSize
+	h.hearRoom(p)
 	if d := now.Sub(h.meter.at); d > 0 && h.meter.bytes > h.meter.atBytes {
 		p.Rate = float64(h.meter.bytes-h.meter.atBytes) / max(d, reportPeriod).Seconds()
 	}

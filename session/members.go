@@ -30,7 +30,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32, why string, apply
 	if m == nil {
 		m = &member{number: number, resume: randomToken[[16]byte](), allowance: nacksPerSec, refilled: now}
 		m.info = ClientInfo{Number: number, Joined: now}
-		s.joinAt = now
+		s.joinAt, s.countedAt = now, time.Time{} // the next status counts it
 		s.roster.members[number] = m
 	}
 	s.leaveOthers(now, l, m)

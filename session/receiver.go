@@ -145,6 +145,9 @@ type Progress struct {
 	SessionState wire.State
 	SessionRate  float64
 	Clients      int
+	Room         int   // clients of the whole cast, those that are done included; 0 where the group doesn't tell
+	RoomProven   int   // of them: have it all, this one included once it has
+	Claimed      int64 // bytes of an earlier try, to be proven again
 	OnUnicast    bool
 	Silent       time.Duration // since the group's last packet
 	Waiting      Waiting

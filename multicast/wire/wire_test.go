@@ -228,7 +228,7 @@ func TestHeaderAndSymbol(t *testing.T) {
 
 func statusSample() *Status {
 	return &Status{
-		State: Casting, Epoch: 2, Pass: 3, Cursor: 44, Clients: 24, GRTT: 5 * time.Millisecond, Rate: 1e8, RateLimit: 112_500_000,
+		State: Casting, Epoch: 2, Pass: 3, Cursor: 44, Clients: 12, Room: 24, Proven: 11, GRTT: 5 * time.Millisecond, Rate: 1e8, RateLimit: 112_500_000,
 		Promises: []Promise{{Block: 4, Symbols: 2}, {Block: 40, Symbols: 63}}, Reporters: []uint32{1, 9},
 	}
 }
@@ -264,6 +264,44 @@ func TestStatus(t *testing.T) {
 	full := &Status{Promises: make([]Promise, 500), Reporters: make([]uint32, 100)}
 	if n := len(AppendStatus(nil, full, session, header, key)); HeaderLen+n+16 > 24+1344+16 {
 		t.Errorf("the largest status takes %d bytes, more than a symbol of the smallest size", n)
+	}
+}
+
+// TestStatusGolden holds the bytes of a status, signature included, against testdata/golden_status.txt.
+func TestStatusGolden(t *testing.T) {
+	const path = "testdata/golden_status.txt"
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	header := make([]byte, HeaderLen)
+	Header{Kind: KindStatus, Number: 5}.Put(header)
+	var got strings.Builder
+	for _, s := range []*Status{statusSample(), waitingSample()} {
+		fmt.Fprintf(&got, "%v %s\n", s.State, hex.EncodeToString(AppendStatus(nil, s, filled[[16]byte](1), header, key)))
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("wire format changed:\n%s\nwant:\n%s", got.String(), want)
+	}
+}
+
+// TestStatusOfRoom: a room can't have more clients that are done than clients.
+func TestStatusOfRoom(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	header := make([]byte, HeaderLen)
+	for proven, ok := range map[uint32]bool{0: true, 24: true, 25: false, 1 << 31: false} {
+		s := statusSample()
+		s.Proven = proven
+		got, err := ParseStatus(AppendStatus(nil, s, [16]byte{}, header, key), [16]byte{}, header, key.Public().(ed25519.PublicKey))
+		if (err == nil) != ok || ok && got.Proven != proven {
+			t.Errorf("%d of %d: %+v, %v", proven, s.Room, got, err)
+		}
 	}
 }
 
@@ -303,7 +341,7 @@ func TestScheduledStatus(t *testing.T) {
 
 func waitingSample() *Status {
 	return &Status{
-		State: Waiting, Epoch: 2, Clients: 25, GRTT: 5 * time.Millisecond, RateLimit: 112_500_000,
+		State: Waiting, Epoch: 2, Clients: 25, Room: 25, GRTT: 5 * time.Millisecond, RateLimit: 112_500_000,
 		Scheduled: true, MinClients: 24, WaitingNow: 22, StartIn: 199_750 * time.Millisecond,
 	}
 }
