@@ -48,6 +48,10 @@ var house = map[string]room{
 		[]string{"session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
 		"it is a machine's side of a cast; only cmd knows it",
 	},
+	"client/machine": {
+		[]string{"multicast/fault"},
+		"it looks at a machine, and says what it sees in the words of all; it knows no server and no image",
+	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
