@@ -316,10 +316,13 @@ func (s *sender) sendStatus(now time.Time) {
 // header puts the header of the next packet at the front of the arena.
 func (s *sender) header(kind wire.Kind, now time.Time) (header, packet []byte) {
 	wire.Header{
-		Kind: kind, Epoch: uint8(s.epoch), Tag: tag(s.session), Sent: uint32(now.UnixMicro()), Number: s.number,
+		Kind: kind, Epoch: uint8(s.epoch), Tag: tag(s.session), Sent: s.clock(now), Number: s.number,
 	}.Put(s.arena)
 	return s.arena[:wire.HeaderLen], s.arena[:0]
 }
+
+// clock is the session's own clock, in µs, low 32 bits: nobody sets it.
+func (s *sender) clock(now time.Time) uint32 { return uint32(now.Sub(s.info.Started).Microseconds()) }
 
 func tag(id crypto.SessionID) uint16 { return uint16(id[0])<<8 | uint16(id[1]) }
 

@@ -57,6 +57,10 @@ var house = map[string]room{
 		[]string{"multicast", "multicast/wire", "multicast/fault", "multicast/igmp", "crypto", "crypto/keyex"},
 		"it says why a machine can't be reached; it joins no session and knows no image",
 	},
+	"client/machine": {
+		[]string{"multicast/fault"},
+		"it looks at a machine, and says what it sees in the words of all; it knows no server and no image",
+	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",

@@ -26,7 +26,7 @@ type Network struct {
 // Fault says what keeps the machine from reaching servers by what it has itself. servers are their addresses, none where only names
 // are known. false: nothing does, as far as can be told from here.
 func (n *Network) Fault(servers []netip.Addr) (fault.Fault, bool) {
-	if slices.ContainsFunc(servers, n.itself) || n.Local(servers).IsValid() {
+	if slices.ContainsFunc(servers, n.itself) || n.Address(servers).IsValid() {
 		return fault.Fault{}, false
 	}
 	var off, unlinked, unaddressed []string
@@ -65,8 +65,8 @@ func (n *Network) itself(addr netip.Addr) bool {
 	return addr.IsLoopback() || slices.ContainsFunc(n.Adapters, func(a Adapter) bool { return slices.Contains(a.Addrs, addr) })
 }
 
-// Local is an address of the machine that may reach one of the servers, the zero Addr where it has none, or needs none as it is one of them.
-func (n *Network) Local(servers []netip.Addr) netip.Addr {
+// Address is an address of the machine that may reach one of the servers, the zero Addr where it has none, or needs none as it is one of them.
+func (n *Network) Address(servers []netip.Addr) netip.Addr {
 	if slices.ContainsFunc(servers, n.itself) {
 		return netip.Addr{}
 	}

@@ -47,12 +47,12 @@ func TestNetworkFault(t *testing.T) {
 	}
 }
 
-func TestNetworkLocal(t *testing.T) {
+func TestNetworkAddress(t *testing.T) {
 	n := Network{Adapters: []Adapter{
 		{"eth1", true, false, addrs("10.1.0.1")}, {"eth0", true, true, addrs("fe80::1", "2001:db8::7", "169.254.7.9", "10.77.0.11")},
 	}}
 	for server, want := range map[string]string{"10.77.0.1": "10.77.0.11", "2001:db8::1": "2001:db8::7", "127.0.0.1": "invalid IP", "10.77.0.11": "invalid IP"} {
-		if got := n.Local(addrs(server)); got.String() != want {
+		if got := n.Address(addrs(server)); got.String() != want {
 			t.Errorf("towards %s: %v, want %s", server, got, want)
 		}
 	}

@@ -131,7 +131,7 @@ func (s *seeker) try(ctx context.Context) ([]session.Deployed, *fault.Fault, err
 			return nil, &f, nil
 		}
 	}
-	f := troubleOf(reach.servers, errs, network.Local(addrs))
+	f := troubleOf(reach.servers, errs, network.Address(addrs))
 	return nil, &f, nil
 }
 

@@ -183,7 +183,7 @@ func (l *Listener) reap() {
 			return
 		case now := <-tick.C:
 			for _, c := range l.conns() {
-				if now.UnixNano()-c.heard.Load() > int64(l.cfg.Idle) {
+				if c.silent(now) > l.cfg.Idle {
 					l.drops.add(DropIdle)
 					c.closeFor(fmt.Errorf("%w: silent for %v", ErrClosed, l.cfg.Idle))
 				}
