@@ -64,6 +64,9 @@ type Server struct {
 	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
 	ended    []SessionInfo // the latest, for those who ask what became of one
+
+	applying   map[[16]byte]*applies // by resume token: who has proven an image
+	applyOrder [][16]byte            // the oldest first
 }
 
 // sessionKey tells running sessions apart. Packages of one content with the same flags, by the same deployment,
@@ -124,7 +127,7 @@ func NewServer(cfg ServerConfig) *Server {
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
 		shares: newShares(cfg.Ceiling, cfg.MaxPayload),
-		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{},
+		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{}, applying: map[[16]byte]*applies{},
 	}
 }
 
@@ -149,6 +152,8 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 			if joined := s.join(ctx, l, message); joined != nil {
 				current = joined
 			}
+		case *wire.Applied:
+			s.hearApplied(l, message)
 		case wire.Addressed:
 			if current == nil {
 				s.dropped.add(dropStranger)
