@@ -104,5 +104,12 @@ func (m *Metrics) ClientEnded(s session.SessionInfo, c session.ClientInfo) {
 	}
 }
 
+// ClientApplied implements session.Observer.
+func (m *Metrics) ClientApplied(a session.Applied) {
+	if !a.Failed {
+		m.phase.WithLabelValues(a.Package, "apply").Observe(a.Took.Seconds())
+	}
+}
+
 // SessionEnded implements session.Observer.
 func (m *Metrics) SessionEnded(session.SessionInfo) {}

@@ -402,6 +402,9 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 	default:
 		path = "seed"
 	}
+	if state == ClientProven {
+		s.mayApply(now, m, path)
+	}
 	s.server.totals(s.pkg.Name, func(t *PackageTotals) {
 		t.Results[[2]string{string(state), path}]++
 		t.ProvenMulticast += uint64(m.info.Multicast)

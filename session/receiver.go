@@ -188,6 +188,7 @@ type Result struct {
 	SHA256  [32]byte // from the manifest that proved the content
 	Elapsed time.Duration
 	Totals  ReceiverTotals
+	Ticket  Ticket // for TellApplied
 }
 
 // Receiver gets one image. Use New…, then Run once.
@@ -201,7 +202,8 @@ type Receiver struct {
 
 	// Owned by the goroutine that runs Run; guarded by the hearing's lock while there is one.
 	started time.Time
-	resume  [16]byte  // token of the latest welcome
+	resume  [16]byte  // token of the latest welcome,
+	client  uint32    // and the number in it
 	begun   bool      // a session of the package has cast: there is nothing more to wait for
 	waited  string    // latest EventWaiting or EventQueued,
 	waitAt  time.Time // when,
@@ -310,7 +312,7 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 			return err
 		}
 		*lastSeen, *seenOnce = time.Now(), true
-		r.resume = welcome.Resume
+		r.resume, r.client = welcome.Resume, welcome.Client
 		if err := r.begin(welcome); err != nil {
 			channel.send(&wire.Done{Client: welcome.Client, Result: wire.Failed, Reason: err.Error()})
 			return err
@@ -421,7 +423,7 @@ func (r *Receiver) checkWelcome(w *wire.Welcome) error {
 }
 
 func (r *Receiver) result() Result {
-	res := Result{Elapsed: time.Since(r.started), Totals: r.totals}
+	res := Result{Elapsed: time.Since(r.started), Totals: r.totals, Ticket: Ticket{Client: r.client, Resume: r.resume}}
 	res.Totals.Drops = r.dropped.snapshot()
 	res.Package = r.Progress().Package
 	if r.image != nil {

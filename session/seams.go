@@ -85,6 +85,8 @@ type Group struct {
 type Observer interface {
 	ClientEnded(SessionInfo, ClientInfo)
 	SessionEnded(SessionInfo)
+	// ClientApplied hears what came of applying what a client had proven; its session may have ended.
+	ClientApplied(Applied)
 }
 
 // RefusedError refuses a join.

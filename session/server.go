@@ -69,6 +69,9 @@ type Server struct {
 	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
 	ended    []SessionInfo // the latest, for those who ask what became of one
+
+	applying   map[[16]byte]*applies // by resume token: who has proven an image
+	applyOrder [][16]byte            // the oldest first
 }
 
 // sessionKey tells running sessions apart. Packages of one content with the same flags, by the same deployment,
@@ -131,7 +134,7 @@ func NewServer(cfg ServerConfig) *Server {
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
 		shares: newShares(cfg.Ceiling, cfg.MaxPayload),
-		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{}, probed: map[string]time.Time{},
+		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{}, probed: map[string]time.Time{}, applying: map[[16]byte]*applies{},
 	}
 }
 
@@ -160,6 +163,8 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 			s.tellDeployments(ctx, l, message)
 		case *wire.ProbeWanted:
 			s.probe(l, message)
+		case *wire.Applied:
+			s.hearApplied(l, message)
 		case wire.Addressed:
 			if current == nil {
 				s.dropped.add(dropStranger)

@@ -445,6 +445,7 @@ type room struct {
 	serving  sync.WaitGroup
 	clients  []*roomClient
 	ended    []SessionInfo
+	applied  []Applied
 }
 
 type roomClient struct {
@@ -559,6 +560,12 @@ func (r *room) openGroups() int {
 }
 
 func (r *room) ClientEnded(SessionInfo, ClientInfo) {}
+func (r *room) ClientApplied(a Applied) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.applied = append(r.applied, a)
+}
+
 func (r *room) SessionEnded(info SessionInfo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

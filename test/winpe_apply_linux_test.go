@@ -35,6 +35,7 @@ if [ -n "$answer" ]; then
 	[ -f "$answer" ] && [ -n "$configsetroot" ] || exit 2
 	exit 0
 fi
+if [ "$(cat "$FAIL")" = wait ]; then mkdir -p "$dir/Windows"; printf '[==  5.0%%  ]'; exec sleep 3600; fi
 if [ -s "$FAIL" ]; then mkdir -p "$dir/Windows"; echo "Error: 1392"; exit "$(cat "$FAIL")"; fi
 printf '\r[===   10.0%%   ]'
 wimlib-imagex apply "$file" "$index" "$dir" >/dev/null || exit 5
@@ -144,6 +145,30 @@ func TestWinPEApply(t *testing.T) {
 			s.same(target, tc.from)
 		})
 	}
+	t.Run("told", func(t *testing.T) {
+		var list []struct {
+			State   string
+			Index   int     `json:"applied_index"`
+			Seconds float64 `json:"apply_seconds"`
+			Error   string  `json:"apply_error"`
+		}
+		if err := s.daemon.Ask(s.ctx, &list, "history", "--client", "pc01"); err != nil {
+			t.Fatal(err)
+		}
+		var indexes []int
+		for _, c := range list {
+			indexes = append(indexes, c.Index)
+			if c.State != "proven" || c.Seconds <= 0 || c.Error != "" {
+				t.Errorf("%+v", c)
+			}
+		}
+		if slices.Sort(indexes); !slices.Equal(indexes, []int{1, 1, 2}) {
+			t.Errorf("the history has %+v", list)
+		}
+		if out := s.cli("history", "--client", "pc01"); !strings.Contains(out, "proven, 2 applied in ") {
+			t.Errorf("history:\n%s", out)
+		}
+	})
 	t.Run("kept", func(t *testing.T) {
 		target := t.TempDir()
 		s.ended(s.applies("pc02", target, "--keep"), 0)
@@ -223,6 +248,9 @@ func TestWinPEApplyAgain(t *testing.T) {
 	if len(first.Logs) != 1 || string(read(t, first.Logs[0])) != "/Apply-Image\n" {
 		t.Errorf("logs %v", first.Logs)
 	}
+	if out := s.cli("history", "--client", "pc01"); !strings.Contains(out, "proven, apply failed") || !strings.Contains(out, "DISM ended with 30") {
+		t.Errorf("history:\n%s", out)
+	}
 	sent := s.sentSource()
 	s.write(s.dir, "fail", "")
 	again, totals := s.ended(s.applies("pc01", target, "--dism", dism), 0)
@@ -235,6 +263,30 @@ func TestWinPEApplyAgain(t *testing.T) {
 	s.same(target, two)
 	if got := string(read(t, calls)); got != "/Apply-Image\n/Apply-Image\n" {
 		t.Errorf("DISM was asked for %q", got)
+	}
+
+	// It is stopped in the middle, which is said; and killed, which isn't. Both times the same again does it.
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		s.write(s.dir, "fail", "wait")
+		target = t.TempDir()
+		g := s.applies("pc03", target, "--dism", dism)
+		if err := g.Await(s.ctx, "being applied", func(_ rig.Event, events []rig.Event) bool {
+			return slices.ContainsFunc(events, func(e rig.Event) bool { return e.Event == "applying" && e.Text == "" })
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Cmd().Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if r, _, err := g.Wait(s.ctx); err != nil || signal == syscall.SIGTERM && (r.Code != 9 || !strings.Contains(r.Error, "it was stopped; log ")) {
+			t.Errorf("%v: %+v, %v", signal, r, err)
+		}
+		_ = syscall.Kill(-g.Cmd().Process.Pid, syscall.SIGKILL) // what it ran, which a power loss ends too
+		s.write(s.dir, "fail", "")
+		if again, totals = s.ended(s.applies("pc03", target, "--dism", dism), 0); totals.Held != again.Size {
+			t.Errorf("%v: %+v, %+v", signal, again, totals)
+		}
+		s.same(target, two)
 	}
 
 	// The file is damaged between the two: what was lost is received, and nothing else is applied.

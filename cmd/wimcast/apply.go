@@ -143,6 +143,20 @@ func (a *applying) run(ctx context.Context, file *client.File, result *outcome) 
 	return err
 }
 
+// tell tells the server what came of it, as a courtesy: also when the client is being stopped.
+func (a *applying) tell(ctx context.Context, reach *reacher, result *outcome, failed error) {
+	index, took, reason := 0, time.Duration(0), ""
+	if r := result.Applied; r != nil {
+		index, took = r.Image.Index, r.Elapsed
+	}
+	if failed != nil {
+		reason = failed.Error()
+	}
+	if err := session.TellApplied(context.WithoutCancel(ctx), reach.dial, result.Ticket, failed != nil, index, took, reason); err != nil {
+		a.screen.event("notice", fmt.Sprintf("the distribution point wasn't told that the image was applied: %v", err))
+	}
+}
+
 // leave tidies the work folder up. After a failure everything stays there for another try, and for whoever looks into it.
 func (a *applying) leave(failed error, screen *screen) {
 	if a == nil {

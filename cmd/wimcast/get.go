@@ -174,6 +174,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 	stop()
 	if err == nil && a != nil {
 		err = a.run(ctx, file, &result)
+		a.tell(ctx, reach, &result, err)
 	}
 	return result, err
 }

@@ -61,6 +61,8 @@ func samples() []Message {
 		&EpochHeard{Client: 3, Number: 2},
 		&Done{Client: 3, Result: Failed, Multicast: 1, Unicast: 2, Held: 3, Seed: 4, Reason: "disk full"},
 		&DoneHeard{Client: 3},
+		&Applied{Client: 3, Resume: filled[[16]byte](12), Failed: true, Index: 6, Took: 192 * time.Second, Reason: "DISM ended with 112"},
+		&AppliedHeard{Client: 3},
 		&UnicastWanted{Client: 3, Reason: GroupSilent},
 		&UnicastAnswer{Client: 3, Granted: true},
 		&UnicastAnswer{Client: 3, Later: true, Text: "22 of 24 clients wait"},
@@ -134,7 +136,7 @@ func TestLongestMessagesFit(t *testing.T) {
 		&Welcome{Package: long, Notice: long, Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 		&Roots{Hashes: make([][32]byte, MaxRoots)},
 		&NACK{Lacks: make([]Lack, MaxNACKBlocks)},
-		&Done{Reason: long}, &Queued{Text: long}, &ProbeRefused{Text: long},
+		&Done{Reason: long}, &Applied{Reason: long}, &Queued{Text: long}, &ProbeRefused{Text: long},
 		&ProbeGranted{Sizes: make([]uint16, 2*MaxProbeSizes), Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 	} {
 		if n := len(m.Append(nil)); n > MaxControl {
@@ -162,6 +164,8 @@ func TestHostileMessages(t *testing.T) {
 		"more deployments than all": (&Deployments{First: 2, Total: 2, List: []Deployment{{Name: "lab12"}}}).Append(nil),
 		"deployments of no bytes":   {0x90, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 0xff},
 		"deployments, version 2":    {0x10, 2, 0, 0, 0, 1, 0, 0},
+		"applied, other flags":      append(append([]byte{0x0e}, make([]byte, 20)...), append([]byte{2}, make([]byte, 11)...)...),
+		"applied for a year":        (&Applied{Took: 365 * 24 * time.Hour}).Append(nil),
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v", name, m, err)
