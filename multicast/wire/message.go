@@ -30,6 +30,7 @@ const (
 	TypeProbeWanted  Type = 0x10
 	TypeProbeGranted Type = 0x90
 	TypeProbeRefused Type = 0x91
+	TypeProbeSent    Type = 0x92
 )
 
 // Message is a control message.
@@ -96,6 +97,8 @@ func Parse(b []byte) (Message, error) {
 		return parseProbeGranted(r)
 	case TypeProbeRefused:
 		return parseProbeRefused(r)
+	case TypeProbeSent:
+		return parseProbeSent(r)
 	default:
 		return nil, fmt.Errorf("parse control message of type %#02x: %w", uint8(t), ErrMalformed)
 	}
