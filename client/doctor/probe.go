@@ -170,10 +170,7 @@ func (e *examination) measure(ctx context.Context, ifc *multicast.Interface, g *
 		return nil, err
 	}
 	defer l.close()
-	l.m.granted, l.m.asked, l.m.specific = first.ReadBufferGot(), e.ReadBuffer, first.SourceSpecific()
-	if l.m.asked == 0 {
-		l.m.asked = multicast.DefaultReadBuffer
-	}
+	l.m.granted, l.m.asked, l.m.specific = first.ReadBufferGot(), first.ReadBufferAsked(), first.SourceSpecific()
 	half := time.NewTimer(time.Until(arrived.Add(g.Start + g.Length/2)))
 	defer half.Stop()
 	end := time.NewTimer(time.Until(arrived.Add(g.Start + 2*g.Length + 2*slack))) // nobody says that it is over
