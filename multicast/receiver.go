@@ -134,9 +134,8 @@ func (r *Receiver) SourceSpecific() bool {
 // comparable with ReceiverConfig.ReadBuffer.
 func (r *Receiver) ReadBufferGot() int { return r.got }
 
-// ReadBufferAdvice says in a sentence what to do about a receive buffer smaller
-// than asked for, or returns "" when there is nothing to do.
-func (r *Receiver) ReadBufferAdvice() string { return readBufferAdvice(r.asked, r.got) }
+// ReadBufferAsked returns the receive buffer that was asked for, in bytes.
+func (r *Receiver) ReadBufferAsked() int { return r.asked }
 
 // Dropped returns how often the kernel threw something away because the receive
 // buffer was full, since the Receiver was opened. It counts what the kernel counts:

@@ -3,7 +3,6 @@ package multicast
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -69,13 +68,6 @@ func growReadBuffer(conn *net.UDPConn, want int) (got int, err error) {
 		}
 	})
 	return got / 2, errors.Join(err, failed)
-}
-
-func readBufferAdvice(asked, got int) string {
-	if got >= asked {
-		return ""
-	}
-	return fmt.Sprintf("the receive buffer is %d KiB instead of %d: run sysctl -w net.core.rmem_max=%d", got>>10, asked>>10, asked)
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).

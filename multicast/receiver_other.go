@@ -3,7 +3,6 @@
 package multicast
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 )
@@ -16,13 +15,6 @@ func growReadBuffer(conn *net.UDPConn, want int) (got int, err error) {
 			return got, err
 		}
 	}
-}
-
-func readBufferAdvice(asked, got int) string {
-	if got >= asked {
-		return ""
-	}
-	return fmt.Sprintf("the receive buffer is %d KiB instead of %d, as much as this system grants", got>>10, asked>>10)
 }
 
 // batchReader reads one run at a time, which is one datagram where nothing joins them.

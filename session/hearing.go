@@ -8,6 +8,7 @@ import (
 
 	"wimcast/crypto"
 	"wimcast/multicast"
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
@@ -38,6 +39,7 @@ type hearing struct {
 	meter    meter
 	asker    asker
 	lastLoss float64
+	lossTold bool      // that packets get lost
 	heardAt  time.Time // the group's latest packet
 	anything bool      // heard from the group
 	firstAt  time.Time // when
@@ -280,7 +282,7 @@ func (h *hearing) end(err error) {
 func (h *hearing) listen() {
 	hearer, err := h.cfg.Hear(h.welcome.Group, h.welcome.Source)
 	if err != nil {
-		h.notify(EventNotice, "can't join group %v: %v", h.welcome.Group, err)
+		h.notify(EventNotice, "%s", fault.JoinFailed(err))
 		h.wantUnicast(time.Now(), wire.JoinFailed)
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/crypto"
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
@@ -58,6 +59,9 @@ func (s *sender) join(l *link, join *wire.Join, number uint32, why string, apply
 	s.idle = time.Time{}
 	notice, source := s.way(l, join)
 	alone := s.lane == unicastLane
+	if notice != "" && !alone && !again {
+		s.log.Warn("the group doesn't get to a client", zap.String("client", m.info.Name), zap.Stringer("from", l.peer.Addr), zap.String("text", notice))
+	}
 	if alone {
 		notice = s.byUnicast(m, why)
 	}
@@ -78,12 +82,10 @@ func (s *sender) way(l *link, join *wire.Join) (notice string, source netip.Addr
 		source, reaches = s.group.Way(l.peer.Addr.Addr())
 	}
 	if !reaches {
-		return fmt.Sprintf("%v is not on the network of group %v, which TTL 1 doesn't leave; use a distribution point on your network, or raise ttl and route multicast",
-			l.peer.Addr.Addr(), s.group.Addr), source
+		return fault.OutOfReach(l.peer.Addr.Addr().Unmap(), s.group.Addr).String(), source
 	}
 	if need := s.geo.packet(); join.MaxPayload > 0 && int(join.MaxPayload) < need {
-		return fmt.Sprintf("the session's packets carry %d bytes, this machine's network takes %d; on the server: lower multicast.mtu",
-			need, join.MaxPayload), source
+		return fault.PacketsTooLarge(need, int(join.MaxPayload)).String(), source
 	}
 	return "", source
 }

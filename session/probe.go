@@ -20,6 +20,9 @@ const (
 	probeEvery  = time.Minute            // one for each network
 	probeStart  = 800 * time.Millisecond // from the grant: a switch takes some tenths of a second to let a new member in
 	probeLength = time.Second
+	// probeTold is how often a client is told of the end, probeToldEvery the time between.
+	probeTold      = 3
+	probeToldEvery = 100 * time.Millisecond
 	// probeShare is how much of the ceiling a burst takes, and probeMost the most, in bytes/s: 100 Mbit/s tell enough, and
 	// packets of several sizes go out one by one.
 	probeShare = 0.1
@@ -116,7 +119,7 @@ func (s *Server) openProbe(now time.Time, l *link, wanted *wire.ProbeWanted) *wi
 		_ = way.Caster.Close()
 		return &wire.ProbeRefused{Code: wire.ProbeStops, Again: probeEvery, Text: "the distribution point is stopping"}
 	}
-	s.running.Go(func() { s.sendBurst(s.ctx, b, way) })
+	s.running.Go(func() { s.sendBurst(s.ctx, l, b, way) })
 	s.mu.Unlock()
 	l.burst = b
 	s.cfg.Log.Info("probe burst", zap.Stringer("for", l.peer.Addr), zap.Stringer("group", way.Addr), zap.Uint32("packets", b.grant.Packets))
@@ -160,21 +163,37 @@ func (s *Server) newBurst(now time.Time, client netip.Addr, way *ProbeWay, wante
 	return b
 }
 
-// sendBurst sends a burst, evenly over its length, and closes its group. What it sends counts against the ceiling of all.
-func (s *Server) sendBurst(ctx context.Context, b *burst, way *ProbeWay) {
-	defer func() { _ = way.Caster.Close() }()
-	wait := func(d time.Duration) bool {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return false
-		case <-timer.C:
-			return true
+// sendBurst sends a burst, closes its group, and tells the client how much that was.
+func (s *Server) sendBurst(ctx context.Context, l *link, b *burst, way *ProbeWay) {
+	sent := s.castBurst(ctx, b, way)
+	_ = way.Caster.Close()
+	for range probeTold {
+		if ctx.Err() != nil {
+			return
+		}
+		l.send(&wire.ProbeSent{Request: b.grant.Request, Packets: sent})
+		if !pause(ctx, probeToldEvery) {
+			return
 		}
 	}
-	if !wait(time.Until(b.starts)) {
-		return
+}
+
+// pause waits; false when ctx ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// castBurst sends a burst, evenly over its length, and returns how many packets went. They count against the ceiling of all.
+func (s *Server) castBurst(ctx context.Context, b *burst, way *ProbeWay) (sent uint32) {
+	if !pause(ctx, time.Until(b.starts)) {
+		return 0
 	}
 	g := &b.grant
 	largest := int(slices.Max(g.Sizes))
@@ -185,14 +204,14 @@ func (s *Server) sendBurst(ctx context.Context, b *burst, way *ProbeWay) {
 	for i := range g.Packets {
 		size := int(g.Sizes[int(i)%len(g.Sizes)])
 		now := time.Now()
-		for pause := max(pacer.Take(now, size), 0); pause > 0; pause = pacer.Take(now, size) {
-			if !wait(pause) {
-				return
+		for wait := pacer.Take(now, size); wait > 0; wait = pacer.Take(now, size) {
+			if !pause(ctx, wait) {
+				return i
 			}
 			now = time.Now()
 		}
 		if now.After(end) {
-			return
+			return i
 		}
 		s.shares.spend(now, size)
 		clear(packet[:size])
@@ -200,7 +219,8 @@ func (s *Server) sendBurst(ctx context.Context, b *burst, way *ProbeWay) {
 		sealed := keys.Seal(packet[:size-crypto.Overhead], wire.HeaderLen, uint64(i)+1)
 		if err := way.Caster.Send(sealed, size); err != nil {
 			s.cfg.Log.Warn("probe burst ended early", zap.Stringer("group", g.Group), zap.Uint32("sent", i), zap.Error(err))
-			return
+			return i
 		}
 	}
+	return g.Packets
 }

@@ -122,14 +122,19 @@ func tryTCP(ctx context.Context, addr netip.AddrPort) error {
 }
 
 // https looks at the port that unicast takes, and by its clock at ours.
-func (e *examination) https(ctx context.Context, server netip.AddrPort) {
-	ctx, cancel := context.WithTimeout(ctx, httpsTime)
+func (e *examination) https(outer context.Context, server netip.AddrPort) {
+	ctx, cancel := context.WithTimeout(outer, httpsTime)
 	defer cancel()
 	date, err := serverDate(ctx, server, e.Credentials)
 	if err != nil {
-		if tcp := tryTCP(ctx, server); tcp != nil {
+		switch tcp := tryTCP(outer, server); {
+		case outer.Err() != nil:
+			return
+		case tcp != nil:
 			e.fault(Warn, "unicast", fault.TCPBlocked(server))
-		} else {
+		case ctx.Err() != nil:
+			e.fault(Warn, "unicast", fault.TCPStalls(server))
+		default:
 			e.say(Warn, "unicast", "TCP port %d of %v answers, but not as a distribution point's: %v", server.Port(), server.Addr(), err)
 		}
 		e.say(Skip, "clock", "the server's is told by unicast only")

@@ -27,11 +27,15 @@ func judge(g *wire.ProbeGranted, m *measured, local netip.Addr) []Finding {
 	}
 	bad := func(state State, check string, f fault.Fault) { out = append(out, Finding{state, check, f}) }
 	t := newTally(g, m)
+	sent := uint64(len(m.arrived))
 	switch {
+	case sent == 0:
+		bad(Skip, "group", fault.NothingSent())
+		return out
 	case t.got == 0 && g.OutOfReach:
 		bad(Fail, "group", fault.OutOfReach(local, g.Group))
-	case t.got == 0 && m.cardKnown && float64(m.card) >= cardShare*float64(g.Packets):
-		bad(Fail, "group", fault.Firewall(g.Group, m.interfaceName, m.card, uint64(g.Packets)))
+	case t.got == 0 && m.cardKnown && float64(m.card) >= cardShare*float64(sent):
+		bad(Fail, "group", fault.Firewall(g.Group, m.interfaceName, m.card, sent))
 	case t.got == 0 && m.cardKnown:
 		bad(Fail, "group", fault.Pruned(g.Group, m.interfaceName))
 	case t.got == 0:
@@ -39,7 +43,7 @@ func judge(g *wire.ProbeGranted, m *measured, local netip.Addr) []Finding {
 	case m.anyHelped:
 		bad(Fail, "group", fault.SourceJoin(g.Group, g.Source))
 	default:
-		say(OK, "group", "%d of %d packets of %v arrived at %.1f MB/s", t.got, g.Packets, g.Group, t.rate()/1e6)
+		say(OK, "group", "%d of %d packets of %v arrived at %.1f MB/s", t.got, sent, g.Group, t.rate()/1e6)
 	}
 	if t.got > 0 {
 		t.judgeSizes(say, bad, g)

@@ -22,8 +22,8 @@ const (
 	// ipHeaders is what IPv4 and UDP put before a payload, in bytes.
 	ipHeaders = 20 + 8
 	// askTries and askWait bound how long a burst is asked for.
-	askTries = 5
-	askWait  = 500 * time.Millisecond
+	askTries = 20
+	askWait  = 150 * time.Millisecond
 	// slack is how late packets may come: of a busy machine, or a long queue.
 	slack = 700 * time.Millisecond
 	// probeRuns is how many runs are read at a time.
@@ -50,7 +50,7 @@ func (e *examination) group(ctx context.Context, server netip.AddrPort, conn *ke
 	default:
 		e.say(OK, "igmp", "%s speaks IGMPv%d", ifc.Name, version)
 	}
-	granted, refused, err := askProbe(ctx, conn, ifc.MTU-ipHeaders)
+	granted, refused, over, err := askProbe(ctx, conn, ifc.MTU-ipHeaders)
 	switch {
 	case ctx.Err() != nil:
 		return
@@ -65,7 +65,7 @@ func (e *examination) group(ctx context.Context, server netip.AddrPort, conn *ke
 	if int(granted.SessionSize) > ifc.MTU-ipHeaders {
 		e.fault(Fail, "size", fault.PacketsTooLarge(int(granted.SessionSize), ifc.MTU-ipHeaders))
 	}
-	m, err := e.measure(ctx, ifc, granted)
+	m, err := e.measure(ctx, ifc, granted, over)
 	if err != nil {
 		if ctx.Err() == nil {
 			e.fault(Fail, "group", fault.JoinFailed(err))
@@ -82,10 +82,10 @@ func (e *examination) group(ctx context.Context, server netip.AddrPort, conn *ke
 	}
 }
 
-// askProbe asks for a burst until there is an answer.
-func askProbe(ctx context.Context, conn *keyex.Conn, maxPayload int) (*wire.ProbeGranted, *wire.ProbeRefused, error) {
+// askProbe asks for a burst until there is an answer. When it is granted, over brings how many packets were sent, once it is over.
+func askProbe(ctx context.Context, conn *keyex.Conn, maxPayload int) (granted *wire.ProbeGranted, refused *wire.ProbeRefused, over <-chan uint32, err error) {
 	wanted := &wire.ProbeWanted{Request: uint32(time.Now().UnixNano()), MaxPayload: uint16(min(max(maxPayload, 0), 65_507))}
-	answers := make(chan wire.Message, 1)
+	answers, ends := make(chan wire.Message, 1), make(chan uint32, 1)
 	go func() { // ends with the channel, which the caller closes
 		buf := make([]byte, keyex.MaxMessage)
 		for {
@@ -106,6 +106,14 @@ func askProbe(ctx context.Context, conn *keyex.Conn, maxPayload int) (*wire.Prob
 				if m.Request != wanted.Request {
 					continue
 				}
+			case *wire.ProbeSent:
+				if m.Request == wanted.Request {
+					select {
+					case ends <- m.Packets:
+					default: // told again
+					}
+				}
+				continue
 			default:
 				continue
 			}
@@ -117,29 +125,29 @@ func askProbe(ctx context.Context, conn *keyex.Conn, maxPayload int) (*wire.Prob
 	}()
 	for range askTries {
 		if err := conn.Send(wanted.Append(nil)); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		timer := time.NewTimer(askWait)
 		select {
 		case m := <-answers:
 			timer.Stop()
 			if granted, is := m.(*wire.ProbeGranted); is {
-				return granted, nil, nil
+				return granted, nil, ends, nil
 			}
-			return nil, m.(*wire.ProbeRefused), nil
+			return nil, m.(*wire.ProbeRefused), nil, nil
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, nil, context.Cause(ctx)
+			return nil, nil, nil, context.Cause(ctx)
 		case <-timer.C:
 		}
 	}
-	return nil, nil, fmt.Errorf("no answer in %v", askTries*askWait)
+	return nil, nil, nil, fmt.Errorf("no answer in %v", askTries*askWait)
 }
 
 // measured is what of a burst arrived.
 type measured struct {
 	interfaceName  string
-	arrived        []bool // by packet, from 0
+	arrived        []bool // by packet, from 0; as many as were sent
 	bytes          uint64 // UDP payload of them
 	first, last    time.Time
 	foreign        uint64 // datagrams in the group that aren't the burst's
@@ -152,8 +160,8 @@ type measured struct {
 	cardKnown      bool
 }
 
-// measure joins the group, and listens until the burst is over.
-func (e *examination) measure(ctx context.Context, ifc *multicast.Interface, g *wire.ProbeGranted) (*measured, error) {
+// measure joins the group, and listens until the burst is over, as over says.
+func (e *examination) measure(ctx context.Context, ifc *multicast.Interface, g *wire.ProbeGranted, over <-chan uint32) (*measured, error) {
 	arrived := time.Now()
 	l := &ears{grant: g, m: &measured{interfaceName: ifc.Name, arrived: make([]bool, g.Packets)}, whole: make(chan struct{})}
 	before, known := cardCount(ifc)
@@ -162,14 +170,12 @@ func (e *examination) measure(ctx context.Context, ifc *multicast.Interface, g *
 		return nil, err
 	}
 	defer l.close()
-	l.m.granted, l.m.asked, l.m.specific = first.ReadBufferGot(), e.ReadBuffer, first.SourceSpecific()
-	if l.m.asked == 0 {
-		l.m.asked = multicast.DefaultReadBuffer
-	}
+	l.m.granted, l.m.asked, l.m.specific = first.ReadBufferGot(), first.ReadBufferAsked(), first.SourceSpecific()
 	half := time.NewTimer(time.Until(arrived.Add(g.Start + g.Length/2)))
 	defer half.Stop()
-	end := time.NewTimer(time.Until(arrived.Add(g.Start + g.Length + slack)))
+	end := time.NewTimer(time.Until(arrived.Add(g.Start + 2*g.Length + 2*slack))) // nobody says that it is over
 	defer end.Stop()
+	sent := g.Packets
 	for done := false; !done; {
 		select {
 		case <-ctx.Done():
@@ -182,6 +188,9 @@ func (e *examination) measure(ctx context.Context, ifc *multicast.Interface, g *
 					l.lock.Unlock()
 				}
 			}
+		case sent = <-over:
+			sent, over = min(sent, g.Packets), nil
+			end.Reset(slack)
 		case <-l.whole:
 			done = true
 		case <-end.C:
@@ -192,6 +201,7 @@ func (e *examination) measure(ctx context.Context, ifc *multicast.Interface, g *
 	l.close()
 	l.m.card, l.m.cardKnown = after-before, known && still && after >= before
 	l.m.anyHelped = l.m.anySource && l.got > 0
+	l.m.arrived = l.m.arrived[:sent]
 	return l.m, nil
 }
 

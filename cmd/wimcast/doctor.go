@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"wimcast/api"
@@ -145,15 +146,12 @@ func faultFinding(state, check string, f fault.Fault) api.Finding {
 	return api.Finding{State: state, Check: check, Text: f.Text, Next: f.Next, Fault: string(f.Kind)}
 }
 
-// bareError is the system's own word of an error.
+// bareError is the system's own word of an error, where it has one.
 func bareError(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
+	if errno, is := errors.AsType[syscall.Errno](err); is {
+		return errno
 	}
+	return err
 }
 
 // head says which side this is.

@@ -92,6 +92,9 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 		return d, fmt.Errorf("multicast.interface: %w", err)
 	}
 	d.queriers = openQueriers(log)
+	if err := giveUpCapabilities(); err != nil {
+		log.Warn("the daemon keeps capabilities that it doesn't need", zap.Error(err))
+	}
 	payload, err := d.payload()
 	if err != nil {
 		return d, err

@@ -48,6 +48,14 @@ func TCPBlocked(server netip.AddrPort) Fault {
 	}
 }
 
+// TCPStalls says that a connection to the HTTPS port opens and nothing comes through it.
+func TCPStalls(server netip.AddrPort) Fault {
+	return Fault{
+		KindTCPBlocked, fmt.Sprintf("TCP port %d of %v opens, but nothing comes through: packets of full size may get lost on the way, or another program has the port", server.Port(), server.Addr()),
+		"compare the MTU of both machines and of the switches between",
+	}
+}
+
 // Refused says that one side refused the other's certificate; why ends in what to do.
 func Refused(why error) Fault { return Fault{Kind: KindRefused, Text: why.Error()} }
 

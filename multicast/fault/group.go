@@ -19,6 +19,7 @@ const (
 	KindNoQuerier    Kind = "no_querier"    // no IGMP querier is heard
 	KindOldIGMP      Kind = "old_igmp"      // IGMP before version 3 is spoken
 	KindSecondServer Kind = "second_server" // another machine sends to a group
+	KindNothingSent  Kind = "nothing_sent"  // the server couldn't send
 	KindSharedMAC    Kind = "shared_mac"    // groups that have one MAC address
 )
 
@@ -124,4 +125,9 @@ func SecondServer(group netip.AddrPort, other netip.Addr) Fault {
 // SharedMAC says that the pool's groups share a MAC address; why is what the check found.
 func SharedMAC(why string) Fault {
 	return Fault{KindSharedMAC, why, "set multicast.groups"}
+}
+
+// NothingSent says that a distribution point granted a probe burst and couldn't send it.
+func NothingSent() Fault {
+	return Fault{KindNothingSent, "the distribution point couldn't send anything to the group", "wimcast doctor on the server, and its log"}
 }

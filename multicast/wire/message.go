@@ -34,6 +34,7 @@ const (
 	TypeProbeWanted       Type = 0x11
 	TypeProbeGranted      Type = 0x91
 	TypeProbeRefused      Type = 0x92
+	TypeProbeSent         Type = 0x93
 )
 
 // Message is a control message.
@@ -108,6 +109,8 @@ func Parse(b []byte) (Message, error) {
 		return parseProbeGranted(r)
 	case TypeProbeRefused:
 		return parseProbeRefused(r)
+	case TypeProbeSent:
+		return parseProbeSent(r)
 	default:
 		return nil, fmt.Errorf("parse control message of type %#02x: %w", uint8(t), ErrMalformed)
 	}

@@ -188,3 +188,26 @@ func parseProbeRefused(r *reader) (*ProbeRefused, error) {
 	}
 	return m, nil
 }
+
+// ProbeSent says that a burst is over, and how many of its packets were sent: fewer than granted where the server was late. It is sent three times.
+//
+//	u8 type | u32 request | u32 packets
+type ProbeSent struct {
+	Request uint32
+	Packets uint32
+}
+
+// Append implements Message.
+func (m *ProbeSent) Append(b []byte) []byte {
+	b = append(b, byte(TypeProbeSent))
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, m.Request), m.Packets)
+}
+
+func parseProbeSent(r *reader) (*ProbeSent, error) {
+	m := &ProbeSent{Request: r.u32(), Packets: r.u32()}
+	r.check(m.Packets <= MaxProbePackets)
+	if err := r.end("probe sent"); err != nil {
+		return nil, err
+	}
+	return m, nil
+}

@@ -43,6 +43,9 @@ func TestHostileProbes(t *testing.T) {
 	if _, err := Parse(append(b, make([]byte, 2*MaxProbeSizes)...)); !errors.Is(err, ErrMalformed) {
 		t.Errorf("too many sizes: %v", err)
 	}
+	if _, err := Parse((&ProbeSent{Packets: MaxProbePackets + 1}).Append(nil)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("more sent than can be granted: %v", err)
+	}
 	for _, code := range []ProbeCode{0, ProbeStops + 1} {
 		if _, err := Parse((&ProbeRefused{Code: code}).Append(nil)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("refusal of code %d: %v", code, err)

@@ -76,6 +76,7 @@ func samples() []Message {
 		&ProbeWanted{Request: 8, MaxPayload: 1472},
 		probeSample(),
 		&ProbeRefused{Request: 8, Code: ProbeTooSoon, Again: 42 * time.Second, Text: "one a minute"},
+		&ProbeSent{Request: 8, Packets: 1690},
 	}
 }
 
