@@ -120,6 +120,7 @@ func (s *stage) hearsOnly(m *winpe.Machine, group, source netip.Addr) {
 // it comes by multicast, losses are repaired, and the image is the server's to the byte. Drive letters and backslashes come back as they were given.
 func TestWinPEWineRoom(t *testing.T) {
 	s, machines := withWindows(t, 2, 3, rig.Config{Multicast: slowly})
+	s.cli("image", "set", "w11", "--multicast-only") // on a busy machine Wine may lose so much that the server helps out by unicast
 	if err := machines[1].SetLoss(s.ctx, 5); err != nil {
 		t.Fatal(err)
 	}
@@ -155,8 +156,12 @@ func TestWinPEWineRoom(t *testing.T) {
 		t.Error("content differs")
 	}
 	_, lossy := s.proven(gets[1])
-	if lossy.Lost == 0 || lossy.Repaired == 0 {
-		t.Errorf("%d packets lost, %d symbols repaired at 5 %% loss", lossy.Lost, lossy.Repaired)
+	cable, err := machines[1].Stats(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cable.Lost == 0 || lossy.Lost == 0 || lossy.Repaired == 0 { // Wine itself may lose some on a busy machine
+		t.Errorf("the cable lost %d packets; the client knows of %d and repaired %d symbols", cable.Lost, lossy.Lost, lossy.Repaired)
 	}
 	s.proven(gets[2])
 	for _, g := range gets {
@@ -168,12 +173,13 @@ func TestWinPEWineRoom(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Errorf("%v, %v; want the image alone: no part file, no have-map", left, err)
 	}
-	t.Logf("%.1f MB, %d packets lost and %d symbols repaired at 5 %% loss; NACKs %d", float64(s.size)/1e6, lossy.Lost, lossy.Repaired, lossy.NACKs)
+	t.Logf("%.1f MB; at 5 %% loss the cable lost %d packets, the client knows of %d and repaired %d symbols", float64(s.size)/1e6, cable.Lost, lossy.Lost, lossy.Repaired)
 }
 
 // TestWinPEWineKilled pulls a Windows machine's plug in mid-cast: started again it goes on with what it held.
 func TestWinPEWineKilled(t *testing.T) {
 	s, machines := withWindows(t, 1, 1, rig.Config{Multicast: `ceiling = "4 MB/s"`})
+	s.cli("image", "set", "w11", "--multicast-only") // see above
 	g := s.getOn(machines[0])
 	// The have-map is written every 5 s at this rate.
 	if err := g.AwaitProven(s.ctx, 0.75); err != nil {
