@@ -73,7 +73,7 @@ func Run(ctx context.Context, cfg Config, tell func(Finding)) error {
 		defer func() { _ = conn.Close() }()
 		e.https(ctx, server)
 		e.role()
-		e.group(ctx, server, conn)
+		e.group(ctx, conn)
 	}
 	if ctx.Err() == nil {
 		e.disk()

@@ -53,8 +53,10 @@ func TestJudge(t *testing.T) {
 		"another network, routed":   {func(g *wire.ProbeGranted) { g.OutOfReach = true }, all, nil, map[string]State{}},
 		"jumbo frames lost":         {nil, func(_ int, size uint16) bool { return size < 2000 }, nil, map[string]State{"size too_large": Warn}},
 		"session's size lost":       {nil, func(_ int, size uint16) bool { return size < 1448 }, nil, map[string]State{"size too_large": Fail}},
-		"a middle size lost by chance": {func(g *wire.ProbeGranted) { g.Sizes = []uint16{548, 1448, 1472} }, func(_ int, size uint16) bool { return size != 548 }, nil,
-			map[string]State{}},
+		"a middle size lost by chance": {
+			func(g *wire.ProbeGranted) { g.Sizes = []uint16{548, 1448, 1472} }, func(_ int, size uint16) bool { return size != 548 }, nil,
+			map[string]State{},
+		},
 		"some loss":      {nil, func(i int, _ uint16) bool { return i%33 != 0 }, nil, map[string]State{"loss loss": Warn}},
 		"little loss":    {nil, func(i int, _ uint16) bool { return i%251 != 0 }, nil, map[string]State{}},
 		"much loss":      {nil, func(i int, _ uint16) bool { return i%3 != 0 }, nil, map[string]State{"loss loss": Fail}},

@@ -34,7 +34,7 @@ const (
 var anyGroup = netip.AddrFrom4([4]byte{239, 195, 16, 1})
 
 // group says whether a group arrives.
-func (e *examination) group(ctx context.Context, server netip.AddrPort, conn *keyex.Conn) {
+func (e *examination) group(ctx context.Context, conn *keyex.Conn) {
 	local := conn.LocalAddr().Addr().Unmap()
 	ifc, err := e.Interface(local, anyGroup)
 	if err != nil {

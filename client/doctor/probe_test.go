@@ -35,7 +35,9 @@ func TestTake(t *testing.T) {
 	symbol := sized(0)
 	symbol[0] = byte(wire.KindSymbol)
 	hostile := [][]byte{
-		nil, {1}, make([]byte, wire.HeaderLen), flipped, symbol,
+		nil,
+		{1},
+		make([]byte, wire.HeaderLen), flipped, symbol,
 		packet(g, crypto.NewSecret(), 0, int(g.Sizes[0])), // another key
 		packet(g, g.Secret, 0, int(g.Sizes[1])),           // another size
 		packet(g, g.Secret, 4, int(g.Sizes[0])),           // beyond the burst
