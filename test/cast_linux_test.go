@@ -35,6 +35,7 @@ var build = sync.OnceValues(func() (rig.Programs, error) {
 	scratch = append(scratch, dir)
 	for _, name := range []string{"wimcastd", "wimcast"} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), "../cmd/"+name)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return rig.Programs{}, fmt.Errorf("build %s: %w: %s", name, err, out)
 		}

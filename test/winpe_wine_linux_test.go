@@ -213,7 +213,7 @@ func TestWinPEWinePruned(t *testing.T) {
 	if totals.Unicast != s.size || totals.UnicastReason != "group_silent" {
 		t.Errorf("%+v", totals)
 	}
-	if text, ok := g.Happened("unicast"); !ok || !strings.Contains(text, "silent") {
+	if text, ok := g.Happened("unicast"); !ok || !strings.Contains(text, "nothing of group") {
 		t.Errorf("events: %v", g.Events())
 	}
 
