@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,7 +44,9 @@ func TestParts(t *testing.T) {
 		"torn":    func() error { return os.WriteFile(have, bytes.Replace(b, []byte{0}, []byte{1}, 3), 0o600) },
 		"cut":     func() error { return os.Truncate(filepath.Join(dir, "cut.wim"+partSuffix), 7) },
 		"lonely":  func() error { return os.Remove(filepath.Join(dir, "lonely.wim"+partSuffix)) },
-		"no name": func() error { return os.WriteFile(filepath.Join(dir, haveSuffix), b, 0o600) },
+		"no name": func() error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, haveSuffix), b, 0o600), os.WriteFile(filepath.Join(dir, partSuffix), much.data, 0o600))
+		},
 		"link":    func() error { return os.Symlink(have, filepath.Join(dir, "link.wim"+haveSuffix)) },
 		"other":   func() error { return os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("buy milk"), 0o600) },
 	} {

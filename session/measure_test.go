@@ -207,7 +207,8 @@ func meterDelay(start time.Time, skew time.Duration, periods int, delay func(at 
 func TestMeterDelay(t *testing.T) {
 	const wrap = 1 << 32 // µs
 	nearWrap := time.UnixMicro(1_800_000_000_000_000/wrap*wrap + wrap - 3_000_000)
-	for _, start := range []time.Time{instant(0), nearWrap} {
+	nearHalf := nearWrap.Add(-wrap / 2 * time.Microsecond) // where the sign of 32 bits changes
+	for _, start := range []time.Time{instant(0), nearWrap, nearHalf} {
 		for _, skew := range []time.Duration{0, -time.Hour, time.Hour, 17 * time.Minute, -400 * time.Hour, 2_999_999 * time.Microsecond} {
 			delays := meterDelay(start, skew, 600, func(at time.Duration) time.Duration {
 				switch {
