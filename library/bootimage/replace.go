@@ -114,6 +114,7 @@ func (b *Boot) restore(ctx context.Context, commands []string, original string) 
 // build makes a copy of the file that the commands were applied to, verified and on the disk. Where it fails nothing is left.
 func (b *Boot) build(ctx context.Context, commands []string, rebuild bool) (string, error) {
 	temporary := b.File + newEnd
+	b.tell(fmt.Sprintf("copying %d MB", b.info.Size()/1e6))
 	if err := copyFile(b.File, temporary); err != nil {
 		return "", err
 	}
@@ -123,16 +124,26 @@ func (b *Boot) build(ctx context.Context, commands []string, rebuild bool) (stri
 	return temporary, nil
 }
 
+// tell says what is done now.
+func (b *Boot) tell(step string) {
+	if b.Notice != nil {
+		b.Notice(step)
+	}
+}
+
 // apply applies commands to a copy of the file, and holds that it is whole and boots what it booted.
 func (b *Boot) apply(ctx context.Context, temporary string, commands []string, rebuild bool) error {
+	b.tell(fmt.Sprintf("changing image %d", b.Image.Index))
 	if err := wimlib.Update(ctx, temporary, b.Image.Index, commands...); err != nil {
 		return err
 	}
 	if rebuild {
+		b.tell("writing it without what was taken out")
 		if err := wimlib.Optimize(ctx, temporary); err != nil {
 			return err
 		}
 	}
+	b.tell("verifying all that is in it")
 	if err := wimlib.Verify(ctx, temporary); err != nil {
 		return fmt.Errorf("the new file doesn't hold: %w", err)
 	}
@@ -158,6 +169,9 @@ func (b *Boot) swap(temporary string) error {
 	}
 	if !os.SameFile(now, b.info) || now.Size() != b.info.Size() || !now.ModTime().Equal(b.info.ModTime()) {
 		return errors.New("it was changed by somebody else meanwhile; next: try again")
+	}
+	if err := keepOwner(temporary, b.info); err != nil {
+		return err
 	}
 	if err := os.Chmod(temporary, b.info.Mode().Perm()); err != nil {
 		return err
