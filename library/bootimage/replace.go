@@ -3,13 +3,16 @@ package bootimage
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -250,11 +253,11 @@ func sameImages(ctx context.Context, one, other string) (bool, error) {
 		return false, err
 	}
 	for i := range a.Images {
-		x, err := wimlib.Hashes(ctx, one, i+1)
+		x, err := wimlib.Hashes(ctx, one, i+1, "/")
 		if err != nil {
 			return false, err
 		}
-		y, err := wimlib.Hashes(ctx, other, i+1)
+		y, err := wimlib.Hashes(ctx, other, i+1, "/")
 		if err != nil || !maps.Equal(x, y) {
 			return false, err
 		}
@@ -283,25 +286,37 @@ func hashFile(name string) ([]byte, error) {
 	return h.Sum(nil), err
 }
 
-// hashTree returns what is in a folder: the hash of each file, and "" of each folder, by name in lower case.
+// noContent is what wimlib says of folders and empty files.
+const noContent = "0x0000000000000000000000000000000000000000"
+
+// hashTree returns what is in a folder as [wimlib.Hashes] does, by paths below dir in lower case.
 func hashTree(folder string) (map[string]string, error) {
 	tree := map[string]string{}
-	err := filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(folder, name)
+		key := strings.ToLower(path.Join(dir, name))
+		tree[key] = noContent
+		if entry.IsDir() {
+			return nil
+		}
+		f, err := root.Open(name)
 		if err != nil {
 			return err
 		}
-		sum := []byte{}
-		if !entry.IsDir() {
-			if sum, err = hashFile(name); err != nil {
-				return err
-			}
+		defer func() { _ = f.Close() }()
+		h := sha1.New()
+		n, err := io.Copy(h, f)
+		if n > 0 {
+			tree[key] = "0x" + hex.EncodeToString(h.Sum(nil))
 		}
-		tree[strings.ToLower(rel)] = string(sum)
-		return nil
+		return err
 	})
 	return tree, err
 }
