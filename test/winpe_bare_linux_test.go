@@ -292,7 +292,7 @@ func literal(e ast.Expr) (text string) {
 // TestWinPEBareFindsWide: a name in UTF-16 is found wherever it stands.
 func TestWinPEBareFindsWide(t *testing.T) {
 	for pad := range 2 {
-		text := make([]byte, pad)
+		text := []byte("_")[:pad]
 		for _, unit := range utf16.Encode([]rune("x powershell.exe evil.dll")) {
 			text = append(text, byte(unit), byte(unit>>8))
 		}

@@ -68,6 +68,7 @@ func (w *winpeInjectCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	boot.Notice = func(step string) { _, _ = fmt.Fprintf(c.err, "%s: %s\n", printable(said.File), step) }
 	said.Index, said.Images, said.Name = boot.Image.Index, boot.Images, boot.Image.Name
 	said.Kind, said.Architecture = boot.Kind, boot.Image.Architecture.String()
 	var result bootimage.Result

@@ -52,6 +52,8 @@ type Boot struct {
 	Kind   Kind
 	// Injected says that the client is in it.
 	Injected bool
+	// Notice, if set, is told each step of a change, which may take a while: large images are copied and verified.
+	Notice func(step string)
 
 	info  os.FileInfo
 	paths map[string]string // lower case → as they are

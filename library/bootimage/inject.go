@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"wimcast/library/wimlib"
 )
@@ -85,7 +86,7 @@ func (b *Boot) inject(ctx context.Context, c *Content, dry bool) (r Result, err 
 	if start != nil {
 		r.StartFile, r.StartLine, r.StartMade = filepath.Base(b.start.path), start.line, b.start.original == nil
 	}
-	same, err := b.holds(ctx, tree, start, scratch)
+	same, err := b.holds(ctx, tree, start)
 	if err != nil {
 		return r, err
 	}
@@ -100,21 +101,18 @@ func (b *Boot) inject(ctx context.Context, c *Content, dry bool) (r Result, err 
 	return r, b.replace(ctx, commands)
 }
 
-// holds reports whether the image is already as it should be.
-func (b *Boot) holds(ctx context.Context, tree string, start *edit, scratch string) (bool, error) {
+// holds reports whether the image is already as it should be. Nothing is extracted for that: what is in the image comes from anywhere.
+func (b *Boot) holds(ctx context.Context, tree string, start *edit) (bool, error) {
 	if !b.Injected || start != nil && hash(b.start.now) != hash(start.text) {
 		return false, nil
 	}
-	there := filepath.Join(scratch, "there")
-	if err := os.Mkdir(there, 0o700); err != nil {
-		return false, err
-	}
-	if err := wimlib.Extract(ctx, b.File, b.Image.Index, there, b.paths[dir]); err != nil {
-		return false, err
-	}
-	now, err := hashTree(filepath.Join(there, filepath.Base(b.paths[dir])))
+	listed, err := wimlib.Hashes(ctx, b.File, b.Image.Index, b.paths[dir])
 	if err != nil {
 		return false, err
+	}
+	now := make(map[string]string, len(listed))
+	for name, sum := range listed {
+		now[strings.ToLower(name)] = sum
 	}
 	want, err := hashTree(tree)
 	return err == nil && maps.Equal(now, want), err

@@ -3,13 +3,16 @@ package bootimage
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -114,6 +117,7 @@ func (b *Boot) restore(ctx context.Context, commands []string, original string) 
 // build makes a copy of the file that the commands were applied to, verified and on the disk. Where it fails nothing is left.
 func (b *Boot) build(ctx context.Context, commands []string, rebuild bool) (string, error) {
 	temporary := b.File + newEnd
+	b.tell(fmt.Sprintf("copying %d MB", b.info.Size()/1e6))
 	if err := copyFile(b.File, temporary); err != nil {
 		return "", err
 	}
@@ -123,16 +127,26 @@ func (b *Boot) build(ctx context.Context, commands []string, rebuild bool) (stri
 	return temporary, nil
 }
 
+// tell says what is done now.
+func (b *Boot) tell(step string) {
+	if b.Notice != nil {
+		b.Notice(step)
+	}
+}
+
 // apply applies commands to a copy of the file, and holds that it is whole and boots what it booted.
 func (b *Boot) apply(ctx context.Context, temporary string, commands []string, rebuild bool) error {
+	b.tell(fmt.Sprintf("changing image %d", b.Image.Index))
 	if err := wimlib.Update(ctx, temporary, b.Image.Index, commands...); err != nil {
 		return err
 	}
 	if rebuild {
+		b.tell("writing it without what was taken out")
 		if err := wimlib.Optimize(ctx, temporary); err != nil {
 			return err
 		}
 	}
+	b.tell("verifying all that is in it")
 	if err := wimlib.Verify(ctx, temporary); err != nil {
 		return fmt.Errorf("the new file doesn't hold: %w", err)
 	}
@@ -158,6 +172,9 @@ func (b *Boot) swap(temporary string) error {
 	}
 	if !os.SameFile(now, b.info) || now.Size() != b.info.Size() || !now.ModTime().Equal(b.info.ModTime()) {
 		return errors.New("it was changed by somebody else meanwhile; next: try again")
+	}
+	if err := keepOwner(temporary, b.info); err != nil {
+		return err
 	}
 	if err := os.Chmod(temporary, b.info.Mode().Perm()); err != nil {
 		return err
@@ -236,11 +253,11 @@ func sameImages(ctx context.Context, one, other string) (bool, error) {
 		return false, err
 	}
 	for i := range a.Images {
-		x, err := wimlib.Hashes(ctx, one, i+1)
+		x, err := wimlib.Hashes(ctx, one, i+1, "/")
 		if err != nil {
 			return false, err
 		}
-		y, err := wimlib.Hashes(ctx, other, i+1)
+		y, err := wimlib.Hashes(ctx, other, i+1, "/")
 		if err != nil || !maps.Equal(x, y) {
 			return false, err
 		}
@@ -269,25 +286,37 @@ func hashFile(name string) ([]byte, error) {
 	return h.Sum(nil), err
 }
 
-// hashTree returns what is in a folder: the hash of each file, and "" of each folder, by name in lower case.
+// noContent is what wimlib says of folders and empty files.
+const noContent = "0x0000000000000000000000000000000000000000"
+
+// hashTree returns what is in a folder as [wimlib.Hashes] does, by paths below dir in lower case.
 func hashTree(folder string) (map[string]string, error) {
 	tree := map[string]string{}
-	err := filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(folder, name)
+		key := strings.ToLower(path.Join(dir, name))
+		tree[key] = noContent
+		if entry.IsDir() {
+			return nil
+		}
+		f, err := root.Open(name)
 		if err != nil {
 			return err
 		}
-		sum := []byte{}
-		if !entry.IsDir() {
-			if sum, err = hashFile(name); err != nil {
-				return err
-			}
+		defer func() { _ = f.Close() }()
+		h := sha1.New()
+		n, err := io.Copy(h, f)
+		if n > 0 {
+			tree[key] = "0x" + hex.EncodeToString(h.Sum(nil))
 		}
-		tree[strings.ToLower(rel)] = string(sum)
-		return nil
+		return err
 	})
 	return tree, err
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Hashes lists everything in an image by path, each with the SHA-1 of what is in it as wimlib writes that, and all zeros
+// Hashes lists everything below a path of an image by its own path, that itself included, each with the SHA-1 of what is in it as wimlib writes that, and all zeros
 // for folders and empty files. Streams beside the first count too.
-func Hashes(ctx context.Context, file string, index int) (map[string]string, error) {
-	out, err := run(ctx, "", "dir", file, strconv.Itoa(index), "--detailed")
+func Hashes(ctx context.Context, file string, index int, below string) (map[string]string, error) {
+	out, err := run(ctx, "", "dir", file, strconv.Itoa(index), "--path="+below, "--detailed")
 	if err != nil {
 		return nil, err
 	}

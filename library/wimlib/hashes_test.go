@@ -12,13 +12,16 @@ import (
 // TestHashes: everything in an image is there with the hash of what is in it.
 func TestHashes(t *testing.T) {
 	file := capture(t)
-	got, err := Hashes(t.Context(), file, 2)
+	got, err := Hashes(t.Context(), file, 2, "/")
 	sum := sha1.Sum([]byte("other\n"))
 	none := "0x0000000000000000000000000000000000000000"
 	if want := map[string]string{"/": none, "/other": "0x" + hex.EncodeToString(sum[:])}; err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
-	if _, err := Hashes(t.Context(), file, 3); code(err) != 18 {
+	if got, err := Hashes(t.Context(), file, 1, "/windows"); err != nil || len(got) != 2 || got["/Windows"] != none {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := Hashes(t.Context(), file, 3, "/"); code(err) != 18 {
 		t.Errorf("no such image: %v", err)
 	}
 }
