@@ -379,7 +379,7 @@ func TestCastRoomPruned(t *testing.T) {
 	if totals.Unicast != s.size || totals.UnicastReason != "group_silent" {
 		t.Errorf("pruned client: %+v", totals)
 	}
-	if text, ok := deaf.Happened("unicast"); !ok || !strings.Contains(text, "silent") {
+	if text, ok := deaf.Happened("unicast"); !ok || !strings.Contains(text, "nothing of group") {
 		t.Errorf("pruned client's events: %v", deaf.Events())
 	}
 }
