@@ -58,7 +58,7 @@ var house = map[string]room{
 		"it says why a machine can't be reached; it joins no session and knows no image",
 	},
 	"client/machine": {
-		[]string{"multicast/fault"},
+		[]string{"client/volume", "multicast/fault"},
 		"it looks at a machine, and says what it sees in the words of all; it knows no server and no image",
 	},
 	"unicast": {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"wimcast/client/volume"
 )
 
 // Volume is a formatted part of a disk that has a place among the machine's files.
@@ -29,8 +31,19 @@ const (
 	locked    = "isn't formatted, or is locked"
 )
 
-// fat32 is what one file on FAT32 can have, in bytes.
-const fat32 = 1<<32 - 1
+// DirVolume makes a volume of a folder: its room is that of the volume which it is on, and so is the label where none is
+// given and the system tells it.
+func DirVolume(dir, label string) Volume {
+	on, err := volume.Of(dir)
+	v := Volume{Root: dir, Label: cmp.Or(label, on.Label), Free: on.Free, Largest: on.Largest}
+	switch {
+	case err != nil, on.Free < 0:
+		v.Free, v.Unfit = 0, locked
+	case on.ReadOnly:
+		v.Unfit = readOnly
+	}
+	return v
+}
 
 // String names it as people know it.
 func (v *Volume) String() string {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Volumes lists what is mounted of disks, each once.
@@ -33,21 +31,6 @@ func Volumes() ([]Volume, error) {
 		out = append(out, v)
 	}
 	return out, nil
-}
-
-// DirVolume makes a volume of a folder: its room is that of the volume which it is on.
-func DirVolume(dir, label string) Volume {
-	v := Volume{Root: dir, Label: label}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		v.Unfit = locked
-		return v
-	}
-	v.Free = int64(st.Bavail) * st.Bsize
-	if st.Type == unix.MSDOS_SUPER_MAGIC {
-		v.Largest = fat32
-	}
-	return v
 }
 
 // mount is a line of mountinfo (proc(5)) that is of a disk.

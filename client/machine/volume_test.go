@@ -14,7 +14,7 @@ func TestChoose(t *testing.T) {
 	system, data := v(`C:\`, "System", 100), v(`D:\`, "Data", 400)
 	ram := with(v(`X:\`, "Boot", 1), func(c *Candidate) { c.Spare = inMemory })
 	stick := with(v(`E:\`, "STICK", 900), func(c *Candidate) { c.Spare = removable })
-	fat := with(v(`F:\`, "EFI", 600), func(c *Candidate) { c.Largest = fat32 })
+	fat := with(v(`F:\`, "EFI", 600), func(c *Candidate) { c.Largest = 1<<32 - 1 })
 	cd := with(v(`G:\`, "", 0), func(c *Candidate) { c.Unfit = readOnly })
 	work := func(c *Candidate) { c.Work = true }
 	held := func(n int64) func(*Candidate) { return func(c *Candidate) { c.Held, c.Work = n*gb, true } }

@@ -55,39 +55,6 @@ func readVolume(root string) (Volume, bool) {
 	return v, true
 }
 
-// DirVolume makes a volume of a folder: its room is that of the volume which it is on, and so is the label, where none is given.
-func DirVolume(dir, label string) Volume {
-	v := Volume{Root: dir, Label: label}
-	name, err := windows.UTF16PtrFromString(dir)
-	if err != nil {
-		v.Unfit = locked
-		return v
-	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
-		v.Unfit = locked
-		return v
-	}
-	v.Free = int64(min(free, 1<<62))
-	var root, title, kind [windows.MAX_PATH + 1]uint16
-	var flags uint32
-	if windows.GetVolumePathName(name, &root[0], uint32(len(root))) != nil ||
-		windows.GetVolumeInformation(&root[0], &title[0], uint32(len(title)), nil, nil, &flags, &kind[0], uint32(len(kind))) != nil {
-		v.Unfit = locked
-		return v
-	}
-	if v.Label == "" {
-		v.Label = windows.UTF16ToString(title[:])
-	}
-	if k := windows.UTF16ToString(kind[:]); k == "FAT32" || k == "FAT" {
-		v.Largest = fat32
-	}
-	if flags&windows.FILE_READ_ONLY_VOLUME != 0 {
-		v.Unfit = readOnly
-	}
-	return v
-}
-
 // inPE reports whether this is Windows PE, by the key that Microsoft's own setup goes by.
 func inPE() bool {
 	k, err := registry.OpenKey(registry.LOCAL_MACHINE, `SYSTEM\CurrentControlSet\Control\MiniNT`, registry.QUERY_VALUE)

@@ -11,6 +11,9 @@ type Volume struct {
 	Free    int64  // bytes that the caller may still use; -1 where the volume doesn't tell
 	Largest int64  // file, in bytes; 0 where it doesn't matter
 	Plain   bool   // it keeps neither permissions nor hard links
+
+	Label    string // on Windows; "" for none, and elsewhere
+	ReadOnly bool
 }
 
 // Largest file of FAT32 and its like, in bytes.

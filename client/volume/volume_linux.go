@@ -20,7 +20,7 @@ func Of(dir string) (Volume, error) {
 	if err := unix.Stat(dir, &at); err != nil {
 		return Volume{}, &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
-	v := Volume{ID: fmt.Sprintf("%x", at.Dev), Free: int64(st.Bavail) * st.Bsize}
+	v := Volume{ID: fmt.Sprintf("%x", at.Dev), Free: int64(st.Bavail) * st.Bsize, ReadOnly: st.Flags&unix.ST_RDONLY != 0}
 	if st.Blocks == 0 {
 		v.Free = -1
 	}

@@ -17,7 +17,8 @@ func Of(dir string) (Volume, error) {
 		return Volume{}, &os.PathError{Op: "volume", Path: dir, Err: err}
 	}
 	v := Volume{Free: int64(min(free, 1<<62))}
-	var root, id, kind [windows.MAX_PATH + 1]uint16
+	var root, id, label, kind [windows.MAX_PATH + 1]uint16
+	var flags uint32
 	if err := windows.GetVolumePathName(name, &root[0], uint32(len(root))); err != nil {
 		return Volume{}, &os.PathError{Op: "volume", Path: dir, Err: err}
 	}
@@ -25,8 +26,9 @@ func Of(dir string) (Volume, error) {
 	if windows.GetVolumeNameForVolumeMountPoint(&root[0], &id[0], uint32(len(id))) == nil {
 		v.ID = windows.UTF16ToString(id[:]) // \\?\Volume{…}\, whatever letters it has; network drives have none
 	}
-	if windows.GetVolumeInformation(&root[0], nil, 0, nil, nil, nil, &kind[0], uint32(len(kind))) == nil {
-		v.Kind = windows.UTF16ToString(kind[:])
+	if windows.GetVolumeInformation(&root[0], &label[0], uint32(len(label)), nil, nil, &flags, &kind[0], uint32(len(kind))) == nil {
+		v.Kind, v.Label = windows.UTF16ToString(kind[:]), windows.UTF16ToString(label[:])
+		v.ReadOnly = flags&windows.FILE_READ_ONLY_VOLUME != 0
 	}
 	return v.known(), nil
 }
