@@ -76,6 +76,12 @@ type HistoryClient struct {
 	UnicastBytes      int64     `json:"unicast_bytes"`
 	HeldBytes         int64     `json:"held_bytes"`
 	SeedBytes         int64     `json:"seed_bytes"` // from an older version that it had
+
+	// Where the client applied the image, and said so.
+	Applied      time.Time `json:"applied,omitzero"` // when it said so
+	AppliedIndex int       `json:"applied_index,omitempty"`
+	ApplySeconds float64   `json:"apply_seconds,omitempty"`
+	ApplyError   string    `json:"apply_error,omitempty"` // why it failed
 }
 
 // HistoryAction is something that an operator did, or tried to.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"wimcast/client/volume"
 )
 
 // partFile is the open FILE.part. The real one is an osPart; tests put one in
@@ -39,23 +41,13 @@ type directory interface {
 	remove(name string) error
 	// sync makes creations, renames and removals durable.
 	sync() error
-	volume() (volume, error)
+	volume() (volume.Volume, error)
 }
 
 type syncWriter interface {
 	io.WriteCloser
 	Sync() error
 }
-
-// volume says what a volume can take.
-type volume struct {
-	free    int64  // bytes that the caller may still use; -1 where the volume doesn't tell
-	largest int64  // file in bytes; 0 where it doesn't matter
-	kind    string // of file system, where largest isn't 0
-}
-
-// fat32 is what FAT32 can hold in one file.
-const fat32 = 1<<32 - 1
 
 // osPart is a real FILE.part. Datasync and Allocated stand in the per-OS files.
 type osPart struct{ *os.File }
@@ -70,11 +62,12 @@ func (p osPart) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// osDirectory is a real directory, by its path. renameNew, sync and volume stand
-// in the per-OS files, rename too.
+// osDirectory is a real directory, by its path. rename, renameNew and sync stand in the per-OS files.
 type osDirectory string
 
 var _ directory = osDirectory("")
+
+func (d osDirectory) volume() (volume.Volume, error) { return volume.Of(string(d)) }
 
 func (d osDirectory) path(name string) string { return filepath.Join(string(d), name) }
 

@@ -111,21 +111,6 @@ func (d osDirectory) sync() error {
 	return nil
 }
 
-func (d osDirectory) volume() (volume, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(string(d), &st); err != nil {
-		return volume{}, err
-	}
-	v := volume{free: int64(st.Bavail) * st.Bsize}
-	if st.Blocks == 0 {
-		v.free = -1
-	}
-	if st.Type == unix.MSDOS_SUPER_MAGIC {
-		v.largest, v.kind = fat32, "FAT32"
-	}
-	return v, nil
-}
-
 // full reports whether an error means that the volume, or the caller's share of
 // it, is used up.
 func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

@@ -88,26 +88,6 @@ func (d osDirectory) move(from, to string, flags uint32) error {
 // does what is needed.
 func (d osDirectory) sync() error { return nil }
 
-func (d osDirectory) volume() (volume, error) {
-	name, err := windows.UTF16PtrFromString(string(d))
-	if err != nil {
-		return volume{}, err
-	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
-		return volume{}, err
-	}
-	v := volume{free: int64(min(free, 1<<62))}
-	var root, kind [windows.MAX_PATH + 1]uint16
-	if windows.GetVolumePathName(name, &root[0], uint32(len(root))) == nil &&
-		windows.GetVolumeInformation(&root[0], nil, 0, nil, nil, nil, &kind[0], uint32(len(kind))) == nil {
-		if k := windows.UTF16ToString(kind[:]); k == "FAT32" || k == "FAT" {
-			v.largest, v.kind = fat32, k
-		}
-	}
-	return v, nil
-}
-
 // full reports whether an error means that the volume is used up.
 func full(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)

@@ -18,6 +18,7 @@ const (
 	partSuffix = ".part"
 	haveSuffix = ".part.have"
 	tempSuffix = ".part.have.tmp"
+	doneSuffix = ".proven" // of a FILE that was finished with Options.Held
 )
 
 var (
@@ -37,6 +38,10 @@ var errNotBegun = errors.New("no image has begun")
 type Options struct {
 	// Overwrite lets Finish replace a FILE that exists. It stays untouched until then.
 	Overwrite bool
+	// Held keeps the finished FILE open until Close, and locked, so that nobody changes what was proven while it is used (Unchanged). And a
+	// FILE that an earlier try with Held finished is taken again where the image is the same: all of it is claimed, to be proven again.
+	// FILE.proven beside it says what it is.
+	Held bool
 	// Notice hears one sentence about each thing that isn't an error but a person
 	// should know, such as a part file that had to be replaced. It is called from
 	// within Begin. nil: nobody hears.
@@ -61,6 +66,8 @@ type File struct {
 
 	saving sync.Mutex // one checkpoint at a time
 	broken error      // why nothing can be made durable any more; under saving
+	last   []byte     // manifest of the latest claim, for FILE.proven; under saving
+	held   held       // the finished FILE, with Options.Held
 }
 
 // OpenFile opens FILE.part beside path, or makes it, and locks it against other
@@ -83,7 +90,8 @@ func OpenFile(path string, opts Options) (*File, error) {
 	case !info.IsDir():
 		return nil, fmt.Errorf("open %s: %s is not a directory", path, dir)
 	}
-	if err := refuse(path, path, opts.Overwrite); err != nil {
+	existing := opts.Overwrite || opts.Held && mayHold(path)
+	if err := refuse(path, path, existing); err != nil {
 		return nil, err
 	}
 	if err := refuse(path, path+partSuffix, true); err != nil {
@@ -97,7 +105,7 @@ func OpenFile(path string, opts Options) (*File, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	// Again, now that nobody else can make it from the part file.
-	if err := refuse(path, path, opts.Overwrite); err != nil {
+	if err := refuse(path, path, existing); err != nil {
 		_ = part.Close()
 		if created {
 			_ = os.Remove(path + partSuffix)
@@ -152,6 +160,11 @@ func (f *File) Begin(digest crypto.Hash, size int64) (claimed iter.Seq[int], man
 	case size < 0 || size > crypto.MaxImageSize:
 		return nil, nil, fmt.Errorf("begin %s: an image of %d bytes", f.path, size)
 	}
+	if f.opts.Held && !f.begun {
+		if err := f.reclaim(digest, size); err != nil {
+			return nil, nil, fmt.Errorf("begin %s: %w", f.path, err)
+		}
+	}
 	length, err := f.part.Size()
 	if err != nil {
 		return nil, nil, fmt.Errorf("begin %s: %w", f.path, err)
@@ -183,9 +196,9 @@ func (f *File) fits(size int64) error {
 	if err != nil {
 		return fmt.Errorf("begin %s: %w", f.path, err)
 	}
-	if v.largest > 0 && size > v.largest {
+	if v.Largest > 0 && size > v.Largest {
 		return fmt.Errorf("begin %s: the volume is %s, whose files end at %s, and the image has %s; choose an NTFS volume or the like",
-			f.path, v.kind, figure(v.largest), figure(size))
+			f.path, v.Kind, figure(v.Largest), figure(size))
 	}
 	allocated, err := f.part.Allocated()
 	if err != nil {
@@ -193,8 +206,11 @@ func (f *File) fits(size int64) error {
 	}
 	// The have-map is there twice while it is being replaced.
 	need := max(0, size-allocated) + 2*haveMapLimit(size)
-	if v.free >= 0 && need > v.free {
-		return &SpaceError{Path: f.path, Need: need, Free: v.free}
+	if f.opts.Held {
+		need += haveMapLimit(size) // FILE.proven
+	}
+	if v.Free >= 0 && need > v.Free {
+		return &SpaceError{Path: f.path, Need: need, Free: v.Free}
 	}
 	return nil
 }
@@ -205,6 +221,9 @@ func (f *File) fits(size int64) error {
 func (f *File) kept(digest crypto.Hash, size, length int64, again bool) *haveMap {
 	// Ours is never longer. Another image's may be: then it is of no use anyway.
 	b, err := f.dir.read(f.name+haveSuffix, haveMapLimit(max(size, min(length, crypto.MaxImageSize))))
+	if errors.Is(err, fs.ErrNotExist) {
+		b, err = f.dir.read(f.name+doneSuffix, haveMapLimit(size)) // it was finished once
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if length > 0 && !again {
 			f.notice("%s has no have-map beside it: what it holds is replaced", f.path+partSuffix)
@@ -239,8 +258,10 @@ func (f *File) kept(digest crypto.Hash, size, length int64, again bool) *haveMap
 // reset empties the part file and makes it as long as the image, with one hole
 // in it. The old claim goes first.
 func (f *File) reset(size int64) error {
-	if err := f.dir.remove(f.name + haveSuffix); err != nil {
-		return err
+	for _, claim := range []string{haveSuffix, doneSuffix} {
+		if err := f.dir.remove(f.name + claim); err != nil {
+			return err
+		}
 	}
 	if err := f.dir.sync(); err != nil {
 		return err
@@ -289,8 +310,11 @@ func (f *File) Checkpoint(have iter.Seq[int], manifest []byte) error {
 	if err := f.datasync(); err != nil {
 		return f.explain("checkpoint", err)
 	}
-	if err := f.replaceHaveMap(claim.marshal()); err != nil {
+	if err := f.replaceHaveMap(haveSuffix, claim.marshal()); err != nil {
 		return f.explain("checkpoint", fmt.Errorf("have-map: %w", err))
+	}
+	if f.opts.Held && len(manifest) > 0 {
+		f.last = manifest
 	}
 	return nil
 }
@@ -316,8 +340,8 @@ func (f *File) datasync() error {
 	return f.broken
 }
 
-// replaceHaveMap swaps the have-map for b in one step.
-func (f *File) replaceHaveMap(b []byte) error {
+// replaceHaveMap swaps the have-map of that suffix for b in one step.
+func (f *File) replaceHaveMap(suffix string, b []byte) error {
 	w, err := f.dir.create(f.name + tempSuffix)
 	if err != nil {
 		return err
@@ -330,7 +354,7 @@ func (f *File) replaceHaveMap(b []byte) error {
 		err = e
 	}
 	if err == nil {
-		err = f.dir.rename(f.name+tempSuffix, f.name+haveSuffix)
+		err = f.dir.rename(f.name+tempSuffix, f.name+suffix)
 	}
 	if err != nil {
 		_ = f.dir.remove(f.name + tempSuffix)
@@ -340,7 +364,7 @@ func (f *File) replaceHaveMap(b []byte) error {
 }
 
 // Finish makes the part file durable and renames it to FILE in one step, then
-// removes the have-map and closes. Call it once every block is proven. On an
+// removes the have-map and closes (with Options.Held it keeps the file open). Call it once every block is proven. On an
 // error FILE is as it was, and the part file, its have-map and the lock are kept.
 func (f *File) Finish() error {
 	f.saving.Lock()
@@ -360,6 +384,14 @@ func (f *File) Finish() error {
 	if err := f.datasync(); err != nil {
 		return f.explain("finish", err)
 	}
+	if f.opts.Held {
+		err = f.replaceHaveMap(doneSuffix, f.whole())
+	} else {
+		err = f.dir.remove(f.name + doneSuffix)
+	}
+	if err != nil {
+		return f.explain("finish", err)
+	}
 	move := f.dir.renameNew
 	if f.opts.Overwrite {
 		move = f.dir.rename
@@ -374,7 +406,11 @@ func (f *File) Finish() error {
 	f.closed = true
 	err = f.dir.sync()
 	_ = f.dir.remove(f.name + haveSuffix)
-	if e := f.part.Close(); err == nil {
+	if f.opts.Held {
+		if e := f.hold(); err == nil {
+			err = e
+		}
+	} else if e := f.part.Close(); err == nil {
 		err = e
 	}
 	if err != nil {
@@ -384,13 +420,13 @@ func (f *File) Finish() error {
 }
 
 // Close lets go of the target and keeps part file and have-map for another try;
-// a part file that no image ever began in is removed. Closing twice, or after
-// Finish, does nothing.
+// a part file that no image ever began in is removed. Closing twice does nothing; after
+// Finish it lets go of what Options.Held keeps.
 func (f *File) Close() error {
 	f.shape.Lock()
 	defer f.shape.Unlock()
 	if f.closed {
-		return nil
+		return f.held.release()
 	}
 	f.closed = true
 	if length, err := f.part.Size(); err == nil && length == 0 && !f.begun {

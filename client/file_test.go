@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"wimcast/client/volume"
 	"wimcast/crypto"
 )
 
@@ -507,7 +508,7 @@ func TestEmptyImage(t *testing.T) {
 // What is announced takes no space before it is written.
 func TestBeginIsSparse(t *testing.T) {
 	f := mustOpen(t, filepath.Join(t.TempDir(), "x.wim"), Options{})
-	if v, err := f.dir.volume(); err != nil || v.free < 6<<30 || v.largest > 0 {
+	if v, err := f.dir.volume(); err != nil || v.Free < 6<<30 || v.Largest > 0 {
 		t.Skipf("needs a volume with 6 GiB free, this one says %+v (%v)", v, err)
 	}
 	const size = 5 << 30
@@ -522,10 +523,10 @@ func TestBeginIsSparse(t *testing.T) {
 // smallVolume is a directory whose volume says what the test wants.
 type smallVolume struct {
 	directory
-	v volume
+	v volume.Volume
 }
 
-func (s smallVolume) volume() (volume, error) { return s.v, nil }
+func (s smallVolume) volume() (volume.Volume, error) { return s.v, nil }
 
 func TestBeginChecksSpace(t *testing.T) {
 	dir := t.TempDir()
@@ -544,15 +545,15 @@ func TestBeginChecksSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		v    volume
+		v    volume.Volume
 		ok   bool
 		says string
 	}{
-		{volume{free: 0}, false, "are free"},
-		{volume{free: max(0, im.size()-allocated) + 2*haveMapLimit(im.size()) - 1}, false, "are needed"},
-		{volume{free: 1 << 40, largest: im.size() - 1, kind: "FAT32"}, false, "choose an NTFS volume"},
-		{volume{free: 1 << 40, largest: im.size(), kind: "FAT32"}, true, ""},
-		{volume{free: -1}, true, ""},
+		{volume.Volume{Free: 0}, false, "are free"},
+		{volume.Volume{Free: max(0, im.size()-allocated) + 2*haveMapLimit(im.size()) - 1}, false, "are needed"},
+		{volume.Volume{Free: 1 << 40, Largest: im.size() - 1, Kind: "FAT32"}, false, "choose an NTFS volume"},
+		{volume.Volume{Free: 1 << 40, Largest: im.size(), Kind: "FAT32"}, true, ""},
+		{volume.Volume{Free: -1}, true, ""},
 	} {
 		f.dir = smallVolume{directory: real, v: c.v}
 		_, _, err := f.Begin(im.digest, im.size())
@@ -560,7 +561,7 @@ func TestBeginChecksSpace(t *testing.T) {
 			t.Fatalf("%+v: %v", c.v, err)
 		}
 		if space, is := errors.AsType[*SpaceError](err); is {
-			if !errors.Is(err, syscall.ENOSPC) || space.Free != c.v.free || space.Need <= space.Free {
+			if !errors.Is(err, syscall.ENOSPC) || space.Free != c.v.Free || space.Need <= space.Free {
 				t.Errorf("%+v: %+v", c.v, space)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"wimcast/client/volume"
 	"wimcast/crypto"
 )
 
@@ -224,7 +225,7 @@ func (l lossyDirectory) sync() error {
 	return nil
 }
 
-func (l lossyDirectory) volume() (volume, error) { return volume{free: -1}, nil }
+func (l lossyDirectory) volume() (volume.Volume, error) { return volume.Volume{Free: -1}, nil }
 
 type lossyWriter struct {
 	d    *lossyDisk

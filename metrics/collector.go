@@ -45,6 +45,7 @@ var help = []struct {
 	{"handshakes_total", "Handshakes by channel (control, https, admin) and result.", []string{"channel", "result"}},
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
 	{"interface_up", "1 while an interface that groups go out on is up and has a carrier.", []string{"interface"}},
+	{"igmp_querier_last_seen_timestamp_seconds", "When an IGMP querier was last heard on an interface that groups go out on.", []string{"interface"}},
 	{"interface_sent_bytes_total", "UDP payload sent to groups, by interface.", []string{"interface"}},
 	{"send_errors_total", "Sends to groups that failed.", []string{"interface", "reason"}},
 	{"credential_expiry_timestamp_seconds", "When a credential ends.", []string{"kind", "name"}},
@@ -55,6 +56,7 @@ var help = []struct {
 	{"history_write_failures_total", "Writes of the history that failed.", nil},
 	{"history_oldest_timestamp_seconds", "Start of the oldest session in the history.", nil},
 	{"library_packages", "Packages by state.", []string{"state"}},
+	{"client_logs_total", "Logs that clients sent, by what became of them.", []string{"result"}},
 	{"servicing_schedules", "Schedules of servicing by state.", []string{"state"}},
 	{"library_free_bytes", "Bytes free where the library lies.", nil},
 	{"library_validations_total", "Looks at stored content by result.", []string{"result"}},
@@ -139,6 +141,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put("unicast_sent_bytes_total", float64(n), name)
 		}
 	}
+	if c.sources.Logs != nil {
+		for result, n := range c.sources.Logs() {
+			put("client_logs_total", float64(n), result)
+		}
+	}
 	if c.sources.Schedules != nil {
 		for state, n := range c.sources.Schedules() {
 			put("servicing_schedules", float64(n), state)
@@ -175,6 +182,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put("history_write_failures_total", float64(h.Failed))
 		if !h.Oldest.IsZero() {
 			put("history_oldest_timestamp_seconds", float64(h.Oldest.UnixMilli())/1000)
+		}
+	}
+	if c.sources.Queriers != nil {
+		for name, at := range c.sources.Queriers() {
+			put("igmp_querier_last_seen_timestamp_seconds", float64(at.UnixMilli())/1000, name)
 		}
 	}
 	if c.sources.Interfaces != nil {

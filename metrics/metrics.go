@@ -43,8 +43,12 @@ type Sources struct {
 	Queue func() map[string]int
 	// Schedules counts schedules of servicing by state.
 	Schedules func() map[string]int
+	// Logs counts logs that clients sent, by what became of them.
+	Logs func() map[string]uint64
 	// History returns the numbers of the record.
 	History func() HistoryNumbers
+	// Queriers returns when an IGMP querier was last heard, by interface; without those where none was.
+	Queriers func() map[string]time.Time
 	// Interfaces returns those that groups go out on: whether they are up, bytes sent, and failed sends by interface and reason.
 	Interfaces func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64)
 }
@@ -97,6 +101,13 @@ func (m *Metrics) ClientEnded(s session.SessionInfo, c session.ClientInfo) {
 	if c.State == session.ClientProven {
 		m.phase.WithLabelValues(s.Package, "wait").Observe(c.Began.Sub(c.Joined).Seconds())
 		m.phase.WithLabelValues(s.Package, "receive").Observe(c.Ended.Sub(c.Began).Seconds())
+	}
+}
+
+// ClientApplied implements session.Observer.
+func (m *Metrics) ClientApplied(a session.Applied) {
+	if !a.Failed {
+		m.phase.WithLabelValues(a.Package, "apply").Observe(a.Took.Seconds())
 	}
 }
 

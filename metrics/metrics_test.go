@@ -22,6 +22,7 @@ import (
 	"wimcast/multicast"
 	"wimcast/multicast/wire"
 	"wimcast/session"
+	"wimcast/unicast/clientlog"
 )
 
 // scrape asks for the metrics as Prometheus does, and returns the text and ours of it by name.
@@ -79,6 +80,7 @@ func full(t *testing.T) Sources {
 		for _, state := range []session.ClientState{session.ClientProven, session.ClientFailed, session.ClientLeft, session.ClientLost, session.ClientEvicted, session.ClientDropped} {
 			totals.Results[[2]string{string(state), path}] = 1
 		}
+		totals.Results[[2]string{"applied", path}], totals.Results[[2]string{"apply_failed", path}] = 1, 1
 	}
 	for reason := wire.GroupSilent; !strings.HasPrefix(reason.String(), "reason("); reason++ { // all that have a word
 		totals.Fallbacks[reason.String()] = 1
@@ -105,6 +107,13 @@ func full(t *testing.T) Sources {
 		Schedules: func() map[string]int {
 			return map[string]int{"waiting": 1, "in_process": 1, "successful": 1, "failed": 1, "cancelled": 1}
 		},
+		Logs: func() map[string]uint64 {
+			out := map[string]uint64{}
+			for _, r := range clientlog.Results() {
+				out[string(r)] = 1
+			}
+			return out
+		},
 		Reload: func() (bool, time.Time) { return true, time.Unix(1_700_000_000, 0) },
 		Queue: func() map[string]int {
 			out := map[string]int{}
@@ -127,6 +136,7 @@ func full(t *testing.T) Sources {
 		History: func() HistoryNumbers {
 			return HistoryNumbers{Records: map[string]int64{"session": 3, "client": 2, "action": 1}, Oldest: time.Unix(1_700_000_000, 0), Dropped: 4, Failed: 5}
 		},
+		Queriers: func() map[string]time.Time { return map[string]time.Time{"eth0": time.Unix(1_700_000_000, 0)} },
 		Interfaces: func() (map[string]bool, map[string]uint64, map[[2]string]uint64) {
 			out := map[[2]string]uint64{}
 			for _, reason := range []multicast.SendReason{
@@ -146,6 +156,8 @@ func fullMetrics(t *testing.T) *Metrics {
 	m := New(full(t))
 	joined := time.Unix(1_700_000_000, 0)
 	m.ClientEnded(running(), session.ClientInfo{State: session.ClientProven, Joined: joined, Began: joined.Add(30 * time.Second), Ended: joined.Add(90 * time.Second), Opened: 990, Lost: 10})
+	m.ClientApplied(session.Applied{Package: "w11@2026.11", Took: 200 * time.Second})
+	m.ClientApplied(session.Applied{Package: "w11@2026.11", Took: 7 * time.Second, Failed: true})
 	return m
 }
 
@@ -336,6 +348,8 @@ func TestValues(t *testing.T) {
 		`wimcast_client_loss_ratio_bucket{package="w11@2026.11",le="0.01"} 1`,
 		`wimcast_client_phase_duration_seconds_sum{package="w11@2026.11",phase="receive"} 60`,
 		`wimcast_client_phase_duration_seconds_sum{package="w11@2026.11",phase="wait"} 30`,
+		`wimcast_client_phase_duration_seconds_sum{package="w11@2026.11",phase="apply"} 200`,
+		`wimcast_client_results_total{package="w11@2026.11",path="seed",result="apply_failed"} 1`,
 		`wimcast_session_start_deadline_timestamp_seconds{session="s7"} 1.7000001005e+09`,
 		`wimcast_queue_clients{limit="limits.max_sessions"} 1`,
 		`wimcast_unicast_clients{state="active"} 1`,

@@ -246,15 +246,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestReadBufferAdvice(t *testing.T) {
-	if got := readBufferAdvice(1<<20, 1<<20); got != "" {
-		t.Errorf("advice %q for a buffer as asked", got)
-	}
-	if got := readBufferAdvice(4<<20, 208<<10); !strings.Contains(got, "208 KiB instead of 4096") {
-		t.Errorf("advice %q", got)
-	}
-}
-
 func TestNoAllocations(t *testing.T) {
 	ifc, g := loopback(t), group(t, "239.195.16.1")
 	s := newSender(t, ifc, g)

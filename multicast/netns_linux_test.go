@@ -296,8 +296,8 @@ func TestCableDrops(t *testing.T) {
 func TestCableReadBuffer(t *testing.T) {
 	c := newCable(t)
 	r := c.newReceiver(t, ReceiverConfig{ReadBuffer: 16 << 20})
-	if r.ReadBufferGot() != 16<<20 || r.ReadBufferAdvice() != "" {
-		t.Errorf("got %d, advice %q", r.ReadBufferGot(), r.ReadBufferAdvice())
+	if r.ReadBufferGot() != 16<<20 || r.ReadBufferAsked() != 16<<20 {
+		t.Errorf("got %d of %d", r.ReadBufferGot(), r.ReadBufferAsked())
 	}
 }
 

@@ -74,7 +74,7 @@ func NewReceiver(cfg ReceiverConfig) (*Receiver, error) {
 	conn := c.(*net.UDPConn)
 	r := &Receiver{conn: conn, group: cfg.Group, source: cfg.Source.Unmap(), asked: asked}
 	if r.got, err = growReadBuffer(conn, asked); err == nil {
-		err = r.reader.init(conn)
+		err = r.reader.init(conn, cfg.Interface.MTU)
 	}
 	if err == nil {
 		r.members = membership{conn: conn, packets: ipv4.NewPacketConn(conn), ifc: cfg.Interface, group: cfg.Group.Addr(), source: r.source}
@@ -134,9 +134,8 @@ func (r *Receiver) SourceSpecific() bool {
 // comparable with ReceiverConfig.ReadBuffer.
 func (r *Receiver) ReadBufferGot() int { return r.got }
 
-// ReadBufferAdvice says in a sentence what to do about a receive buffer smaller
-// than asked for, or returns "" when there is nothing to do.
-func (r *Receiver) ReadBufferAdvice() string { return readBufferAdvice(r.asked, r.got) }
+// ReadBufferAsked returns the receive buffer that was asked for, in bytes.
+func (r *Receiver) ReadBufferAsked() int { return r.asked }
 
 // Dropped returns how often the kernel threw something away because the receive
 // buffer was full, since the Receiver was opened. It counts what the kernel counts:

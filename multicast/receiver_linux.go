@@ -3,7 +3,6 @@ package multicast
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -71,13 +70,6 @@ func growReadBuffer(conn *net.UDPConn, want int) (got int, err error) {
 	return got / 2, errors.Join(err, failed)
 }
 
-func readBufferAdvice(asked, got int) string {
-	if got >= asked {
-		return ""
-	}
-	return fmt.Sprintf("the receive buffer is %d KiB instead of %d: run sysctl -w net.core.rmem_max=%d", got>>10, asked>>10, asked)
-}
-
 // mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {
 	hdr unix.Msghdr
@@ -115,7 +107,7 @@ type batchReader struct {
 // controlSize holds the one control message that is asked for: UDP_GRO, an int.
 const controlSize = 24
 
-func (b *batchReader) init(conn *net.UDPConn) (err error) {
+func (b *batchReader) init(conn *net.UDPConn, _ int) (err error) {
 	if b.raw, err = conn.SyscallConn(); err != nil {
 		return err
 	}

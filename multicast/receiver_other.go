@@ -3,7 +3,6 @@
 package multicast
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 )
@@ -18,27 +17,22 @@ func growReadBuffer(conn *net.UDPConn, want int) (got int, err error) {
 	}
 }
 
-func readBufferAdvice(asked, got int) string {
-	if got >= asked {
-		return ""
-	}
-	return fmt.Sprintf("the receive buffer is %d KiB instead of %d, as much as this system grants", got>>10, asked>>10)
-}
-
-// batchReader reads one datagram at a time.
+// batchReader reads one run at a time, which is one datagram where nothing joins them.
 type batchReader struct {
 	conn   *net.UDPConn
 	buffer []byte
+	joined joined
 }
 
-func (b *batchReader) init(conn *net.UDPConn) error {
+func (b *batchReader) init(conn *net.UDPConn, mtu int) error {
 	b.conn, b.buffer = conn, make([]byte, 64<<10)
+	b.joined.init(conn, mtu)
 	return nil
 }
 
 func (b *batchReader) read(runs []Run) (int, error) {
 	for {
-		n, from, err := b.conn.ReadFromUDPAddrPort(b.buffer)
+		n, segment, from, err := b.joined.read(b.conn, b.buffer)
 		if err != nil {
 			if passing(err) {
 				continue
@@ -46,7 +40,7 @@ func (b *batchReader) read(runs []Run) (int, error) {
 			return 0, err
 		}
 		if n > 0 {
-			runs[0] = Run{Data: b.buffer[:n], Segment: n, Source: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
+			runs[0] = Run{Data: b.buffer[:n], Segment: segment, Source: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
 			return 1, nil
 		}
 	}

@@ -1,11 +1,12 @@
 package session
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
+
+	"wimcast/multicast/fault"
 )
 
 // More than silentMany clients of one session that hear nothing of the group within silentWithin aren't a matter of
@@ -45,11 +46,7 @@ func (s *sender) groupSilent(now time.Time, m *member) {
 			never++
 		}
 	}
-	cause := "they heard it before, so the switch most likely stopped forwarding it, as it does without an IGMP querier: turn one on in their VLAN; then look at TTL and firewalls"
-	if 2*never > len(a.said) {
-		cause = "most never heard anything of it, so look at the firewall of these machines, at IGMP snooping without a querier in their VLAN, and whether TTL 1 gets there"
-	}
-	s.info.Alarm = fmt.Sprintf("%d clients within %v hear nothing of group %v: %s", len(a.said), silentWithin, s.group.Addr, cause)
+	s.info.Alarm = fault.ManySilent(len(a.said), silentWithin, s.group.Addr, 2*never <= len(a.said)).String()
 	s.log.Warn("many clients can't hear the group", zap.Int("clients", len(a.said)), zap.Stringer("group", s.group.Addr), zap.String("text", s.info.Alarm))
 	s.server.totals(s.pkg.Name, func(t *PackageTotals) { t.SilentAlarms++ })
 	s.alarm(s.info.Alarm)

@@ -264,7 +264,7 @@ func TestEvictedChannel(t *testing.T) {
 		if got := answer(2, 2); got != refused {
 			t.Errorf("as another machine: %s", got)
 		}
-		session.ask(func(s *sender) { s.join(channel, join, 99, "") })
+		session.ask(func(s *sender) { s.join(channel, join, 99, "", Apply{}) })
 		if main, _ = r.session(0); main.of("somebody").State != "" || main.of("twin").State != ClientReceiving {
 			t.Errorf("somebody is %q, the twin %q", main.of("somebody").State, main.of("twin").State)
 		}

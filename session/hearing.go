@@ -8,6 +8,7 @@ import (
 
 	"wimcast/crypto"
 	"wimcast/multicast"
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
@@ -32,11 +33,13 @@ type hearing struct {
 	signed    uint64 // packet number of the newest status
 	signedAt  time.Time
 	status    *wire.Status
+	room      headcount // as told before this client was done
 	rateLimit uint64
 
 	meter    meter
 	asker    asker
 	lastLoss float64
+	lossTold bool      // that packets get lost
 	heardAt  time.Time // the group's latest packet
 	anything bool      // heard from the group
 	firstAt  time.Time // when
@@ -85,6 +88,12 @@ func (r *Receiver) begin(w *wire.Welcome) error {
 			b.end, b.held = 0, time.Time{} // packet numbers of another session mean nothing
 		}
 		return nil
+	}
+	if r.cfg.Offered != nil {
+		offer := Offer{Package: w.Package, Digest: digest, Size: int64(w.ImageSize), Apply: Apply{Images: int(w.Images), Index: int(w.Index), Room: int64(min(w.Room, 1<<62))}}
+		if err := r.cfg.Offered(offer); err != nil {
+			return err
+		}
 	}
 	claimed, manifest, err := r.cfg.Target.Begin(digest, int64(w.ImageSize))
 	if err != nil {
@@ -273,7 +282,7 @@ func (h *hearing) end(err error) {
 func (h *hearing) listen() {
 	hearer, err := h.cfg.Hear(h.welcome.Group, h.welcome.Source)
 	if err != nil {
-		h.notify(EventNotice, "can't join group %v: %v", h.welcome.Group, err)
+		h.notify(EventNotice, "%s", fault.JoinFailed(err))
 		h.wantUnicast(time.Now(), wire.JoinFailed)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"wimcast/crypto"
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
@@ -159,6 +160,27 @@ func (h *hearing) tickReport(now time.Time) {
 		report.Echo, report.Held = h.signed, now.Sub(h.signedAt)
 	}
 	h.channel.send(report)
+	h.tellLoss(report)
+}
+
+// Loss is told of once so many packets were sent, and a share of them got lost that costs time.
+const (
+	lossToldAfter = 2000
+	lossTold      = 0.05
+)
+
+// tellLoss tells once of packets that get lost, by where that is.
+func (h *hearing) tellLoss(r *wire.Report) {
+	sent := r.Opened + r.Lost
+	if h.lossTold || sent < lossToldAfter || float64(r.Lost) < lossTold*float64(sent) {
+		return
+	}
+	h.lossTold = true
+	f := fault.Loss(float64(r.Lost)/float64(sent), r.Lost, sent)
+	if r.KernelDrops > 0 {
+		f = fault.BufferDrops(r.KernelDrops)
+	}
+	h.notify(EventNotice, "%s", f)
 }
 
 func (h *hearing) kernelDrops() uint64 {
@@ -223,7 +245,7 @@ func (h *hearing) tickSilence(now time.Time) error {
 		if err := h.ears.hearer.Rejoin(); err != nil {
 			h.notify(EventNotice, "joining group %v again failed: %v", h.welcome.Group, err)
 		} else {
-			h.notify(EventRejoined, "group %v silent for %v; left it and joined again", h.welcome.Group, silent.Round(time.Second))
+			h.notify(EventRejoined, "%s; left it and joined again", fault.GroupSilent(h.welcome.Group, silent).Text)
 		}
 	}
 	if h.unicast == nil && silent >= silentUnicast {
@@ -237,8 +259,7 @@ func (h *hearing) tickSilence(now time.Time) error {
 
 // giveUp ends the receiving of a multicast-only package that can't be heard.
 func (h *hearing) giveUp() error {
-	err := fmt.Errorf("%w: nothing from group %v for %v; check IGMP snooping and querier on the switch, TTL, and the firewall of this machine (%s)",
-		ErrSilent, h.welcome.Group, silentGiveUp, h.refused)
+	err := fmt.Errorf("%w (%s): %s", ErrSilent, h.refused, fault.GroupSilent(h.welcome.Group, silentGiveUp))
 	h.fatal = err
 	h.sendDone(wire.Failed, err.Error())
 	return err
@@ -251,7 +272,7 @@ func (h *hearing) wantUnicast(now time.Time, reason wire.Reason) {
 	}
 	if h.cfg.Fetch == nil {
 		h.refused = "and this client was told not to use unicast"
-		h.notify(EventNotice, "%s, %s", describe(reason), h.refused)
+		h.notify(EventNotice, "%s, %s", h.describe(reason), h.refused)
 		return
 	}
 	h.wantUni = reason
@@ -268,6 +289,8 @@ func (h *hearing) publish(now time.Time) {
 		OnUnicast: h.unicast != nil, Silent: now.Sub(h.heardAt), Totals: h.totals, Rate: last.Rate, Loss: h.lastLoss,
 	}
 	p.Unproven = int64(len(s.unproven)) * crypto.BlockSize
+	p.Claimed = int64(len(s.claims)) * crypto.BlockSize
+	h.hearRoom(p)
 	if d := now.Sub(h.meter.at); d > 0 && h.meter.bytes > h.meter.atBytes {
 		p.Rate = float64(h.meter.bytes-h.meter.atBytes) / max(d, reportPeriod).Seconds()
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wimcast/crypto"
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
@@ -46,7 +47,7 @@ func (h *hearing) hearUnicastAnswer(m *wire.UnicastAnswer) {
 		return
 	}
 	if m.Later {
-		h.waits(time.Now(), EventWaiting, "the group can't be heard ("+describe(h.wantUni)+"), and unicast isn't to be had before the session starts")
+		h.waits(time.Now(), EventWaiting, "the group can't be heard ("+h.describe(h.wantUni)+"), and unicast isn't to be had before the session starts")
 		return
 	}
 	if !m.Granted {
@@ -68,14 +69,14 @@ func (h *hearing) hearUnicastAnswer(m *wire.UnicastAnswer) {
 	}
 	h.unicast = u
 	h.totals.UnicastReason = h.wantUni.String()
-	h.notify(EventUnicast, "fetching the rest by unicast (%s)", describe(h.wantUni))
+	h.notify(EventUnicast, "fetching the rest by unicast (%s)", h.describe(h.wantUni))
 }
 
 // describe says a reason as a person would.
-func describe(r wire.Reason) string {
+func (h *hearing) describe(r wire.Reason) string {
 	switch r {
 	case wire.GroupSilent:
-		return "the group is silent: nothing heard for " + silentUnicast.String()
+		return fault.GroupSilent(h.welcome.Group, silentUnicast).Text
 	case wire.OutOfReach:
 		return "the group's packets don't get to this machine"
 	case wire.JoinFailed:

@@ -31,7 +31,8 @@ type castBook struct {
 	refused map[string]*RefusedError
 	barred  map[*link]*RefusedError // control channels that must not come back, whatever machine they claim to be
 	places  map[string]*place
-	rules   *Rules // as the operator changed them; nil: as the package has them
+	rooms   map[string]headcount // by session
+	rules   *Rules               // as the operator changed them; nil: as the package has them
 }
 
 // demotion is a machine's place in the slower session.
@@ -50,7 +51,7 @@ func (k sessionKey) cast() sessionKey {
 func (s *Server) book(key sessionKey) *castBook {
 	b := s.casts[key.cast()]
 	if b == nil {
-		b = &castBook{slow: map[string]*demotion{}, refused: map[string]*RefusedError{}, barred: map[*link]*RefusedError{}, places: map[string]*place{}}
+		b = &castBook{slow: map[string]*demotion{}, refused: map[string]*RefusedError{}, barred: map[*link]*RefusedError{}, places: map[string]*place{}, rooms: map[string]headcount{}}
 		s.casts[key.cast()] = b
 	}
 	return b

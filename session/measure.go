@@ -23,9 +23,10 @@ type meter struct {
 	delayMin  int64 // µs, relative to the first packet's; valid when delays > 0
 	delays    int
 
-	// Between the two clocks when the first packet came, µs modulo 2^32.
-	apart     uint32
-	apartHave bool
+	// Between the two clocks when the first packet came, µs modulo 2^32. This machine's begins then: what the system says may be set
+	// at any time.
+	began time.Time // zero: no packet came
+	apart uint32
 
 	// The least delay of the last 10 s, as two halves of 5 s.
 	least     [2]int64
@@ -44,7 +45,7 @@ func (m *meter) restart(now time.Time) {
 	m.at, m.atHighest, m.atOpened, m.atBytes, m.delays = now, 0, 0, 0, 0
 }
 
-// packet notes an opened packet of n bytes that was sent at sent (µs, low 32 bits of the server's clock).
+// packet notes an opened packet of n bytes that was sent at sent (µs, low 32 bits of the session's clock).
 func (m *meter) packet(now time.Time, number uint64, n int, sent uint32) {
 	if m.base == 0 && m.opened == 0 {
 		m.base, m.highest = number-1, number-1
@@ -59,11 +60,10 @@ func (m *meter) packet(now time.Time, number uint64, n int, sent uint32) {
 	m.bytes += uint64(n)
 	// The clocks differ by an unknown, the low 32 bits wrap every 71 minutes: what counts is the signed
 	// difference from the first packet's.
-	apart := uint32(now.UnixMicro()) - sent
-	if !m.apartHave {
-		m.apart, m.apartHave = apart, true
+	if m.began.IsZero() {
+		m.began, m.apart = now, -sent
 	}
-	delay := int64(int32(apart - m.apart))
+	delay := int64(int32(uint32(now.Sub(m.began).Microseconds()) - sent - m.apart))
 	if m.delays == 0 || delay < m.delayMin {
 		m.delayMin = delay
 	}

@@ -11,11 +11,13 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/crypto"
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
-// join gives a client its place and answers with a welcome. why says why it isn't allowed multicast, "" where it is.
-func (s *sender) join(l *link, join *wire.Join, number uint32, why string) {
+// join gives a client its place and answers with a welcome. why says why it isn't allowed multicast, "" where it is; apply
+// which image in the WIM it is meant to have.
+func (s *sender) join(l *link, join *wire.Join, number uint32, why string, apply Apply) {
 	now := time.Now()
 	m := s.roster.find(l, join)
 	if refused := s.server.barred(s.key, l, machineKey(l.peer, join.Machine)); refused != nil { // since it was let in
@@ -29,7 +31,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32, why string) {
 	if m == nil {
 		m = &member{number: number, resume: randomToken[[16]byte](), allowance: nacksPerSec, refilled: now}
 		m.info = ClientInfo{Number: number, Joined: now}
-		s.joinAt = now
+		s.joinAt, s.countedAt = now, time.Time{} // the next status counts it
 		s.roster.members[number] = m
 	}
 	s.leaveOthers(now, l, m)
@@ -57,6 +59,9 @@ func (s *sender) join(l *link, join *wire.Join, number uint32, why string) {
 	s.idle = time.Time{}
 	notice, source := s.way(l, join)
 	alone := s.lane == unicastLane
+	if notice != "" && !alone && !again {
+		s.log.Warn("the group doesn't get to a client", zap.String("client", m.info.Name), zap.Stringer("from", l.peer.Addr), zap.String("text", notice))
+	}
 	if alone {
 		notice = s.byUnicast(m, why)
 	}
@@ -66,7 +71,7 @@ func (s *sender) join(l *link, join *wire.Join, number uint32, why string) {
 		SymbolSize: uint16(s.geo.symbol), ImageSize: uint64(s.geo.image), Digest: s.info.Digest, Epoch: s.epoch, Secret: s.secret,
 		Position: s.number, RateLimit: uint64(s.law.ceiling), Group: s.group.Addr, Source: source,
 		PublicKey: [32]byte(s.signer.Public().(ed25519.PublicKey)), Resume: m.resume, HTTPSPort: s.server.cfg.HTTPSPort, Token: m.token,
-		Package: s.pkg.Name, Notice: notice,
+		Package: s.pkg.Name, Notice: notice, Images: uint16(apply.Images), Index: uint16(apply.Index), Room: uint64(apply.Room),
 	})
 }
 
@@ -77,12 +82,10 @@ func (s *sender) way(l *link, join *wire.Join) (notice string, source netip.Addr
 		source, reaches = s.group.Way(l.peer.Addr.Addr())
 	}
 	if !reaches {
-		return fmt.Sprintf("%v is not on the network of group %v, which TTL 1 doesn't leave; use a distribution point on your network, or raise ttl and route multicast",
-			l.peer.Addr.Addr(), s.group.Addr), source
+		return fault.OutOfReach(l.peer.Addr.Addr().Unmap(), s.group.Addr).String(), source
 	}
 	if need := s.geo.packet(); join.MaxPayload > 0 && int(join.MaxPayload) < need {
-		return fmt.Sprintf("the session's packets carry %d bytes, this machine's network takes %d; on the server: lower multicast.mtu",
-			need, join.MaxPayload), source
+		return fault.PacketsTooLarge(need, int(join.MaxPayload)).String(), source
 	}
 	return "", source
 }
@@ -400,6 +403,9 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 		path = "unicast"
 	default:
 		path = "seed"
+	}
+	if state == ClientProven {
+		s.mayApply(now, m, path)
 	}
 	s.server.totals(s.pkg.Name, func(t *PackageTotals) {
 		t.Results[[2]string{string(state), path}]++

@@ -77,6 +77,8 @@ type ReceiverConfig struct {
 	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
 	Fetch  func(offer UnicastOffer) (Fetcher, error)
 	Target Target
+	// Offered hears what each welcome offers, before Target's Begin; an error of it ends Run as it is, and the server is told. May be nil.
+	Offered func(offer Offer) error
 	// Seed is what there is of the image already; Run closes it, before Target's Finish. nil: nothing.
 	Seed Seed
 	// Notify hears of events, one after the other but from several goroutines; it must not block. May be nil.
@@ -93,6 +95,14 @@ type UnicastOffer struct {
 	Digest  crypto.Hash
 	Size    int64
 	Package string
+}
+
+// Offer is what a welcome says of the content.
+type Offer struct {
+	Package string // name@version
+	Digest  crypto.Hash
+	Size    int64 // bytes
+	Apply   Apply
 }
 
 // EventKind is what an event is about; a closed set.
@@ -135,6 +145,9 @@ type Progress struct {
 	SessionState wire.State
 	SessionRate  float64
 	Clients      int
+	Room         int   // clients of the whole cast, those that are done included; 0 where the group doesn't tell
+	RoomProven   int   // of them: have it all, this one included once it has
+	Claimed      int64 // bytes of an earlier try, to be proven again
 	OnUnicast    bool
 	Silent       time.Duration // since the group's last packet
 	Waiting      Waiting
@@ -175,6 +188,7 @@ type Result struct {
 	SHA256  [32]byte // from the manifest that proved the content
 	Elapsed time.Duration
 	Totals  ReceiverTotals
+	Ticket  Ticket // for TellApplied
 }
 
 // Receiver gets one image. Use New…, then Run once.
@@ -188,7 +202,8 @@ type Receiver struct {
 
 	// Owned by the goroutine that runs Run; guarded by the hearing's lock while there is one.
 	started time.Time
-	resume  [16]byte  // token of the latest welcome
+	resume  [16]byte  // token of the latest welcome,
+	client  uint32    // and the number in it
 	begun   bool      // a session of the package has cast: there is nothing more to wait for
 	waited  string    // latest EventWaiting or EventQueued,
 	waitAt  time.Time // when,
@@ -297,8 +312,9 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 			return err
 		}
 		*lastSeen, *seenOnce = time.Now(), true
-		r.resume = welcome.Resume
+		r.resume, r.client = welcome.Resume, welcome.Client
 		if err := r.begin(welcome); err != nil {
+			channel.send(&wire.Done{Client: welcome.Client, Result: wire.Failed, Reason: err.Error()})
 			return err
 		}
 		err = r.hearSession(ctx, channel, welcome)
@@ -407,7 +423,7 @@ func (r *Receiver) checkWelcome(w *wire.Welcome) error {
 }
 
 func (r *Receiver) result() Result {
-	res := Result{Elapsed: time.Since(r.started), Totals: r.totals}
+	res := Result{Elapsed: time.Since(r.started), Totals: r.totals, Ticket: Ticket{Client: r.client, Resume: r.resume}}
 	res.Totals.Drops = r.dropped.snapshot()
 	res.Package = r.Progress().Package
 	if r.image != nil {

@@ -60,6 +60,15 @@ type Package struct {
 	// UnicastOnly says why the client that it was opened for may not have it by multicast, in words; "" when it may. The package
 	// has unicast then.
 	UnicastOnly string
+	// Apply is what a client is to do with the content once it is proven. The session only passes it on.
+	Apply Apply
+}
+
+// Apply says which image in a WIM is meant for a client.
+type Apply struct {
+	Images int   // in the WIM; 0 where that isn't known
+	Index  int   // of the one meant, from 1 on; 0: there are several, and none is named
+	Room   int64 // bytes that it takes unpacked; the least of all where none is named; 0 where that isn't known
 }
 
 // Group is where a session sends.
@@ -76,6 +85,8 @@ type Group struct {
 type Observer interface {
 	ClientEnded(SessionInfo, ClientInfo)
 	SessionEnded(SessionInfo)
+	// ClientApplied hears what came of applying what a client had proven; its session may have ended.
+	ClientApplied(Applied)
 }
 
 // RefusedError refuses a join.

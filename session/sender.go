@@ -99,7 +99,10 @@ type sender struct {
 	statusAt  time.Time // of the latest status
 	promised  bool      // debts since the latest status
 
-	roster  *roster
+	roster    *roster
+	room      headcount // of the whole cast,
+	countedAt time.Time // as counted then
+
 	attempt attempt
 	paceAt  time.Time     // when clients' pace is looked after next
 	limit   float64       // bytes/s: the operator's ceiling of this session, 0 for none
@@ -284,6 +287,7 @@ func (s *sender) statusDue() time.Time {
 
 // sendStatus sends a signed status.
 func (s *sender) sendStatus(now time.Time) {
+	s.countRoom(now)
 	if s.lane == unicastLane {
 		s.statusAt = now // there is no group to tell
 		return
@@ -295,6 +299,7 @@ func (s *sender) sendStatus(now time.Time) {
 		Promises: s.debts.promises(wire.MaxPromises), Reporters: s.reporters(),
 	}
 	s.tellWaiting(now, status)
+	s.tellRoom(status)
 	packet = wire.AppendStatus(packet[:wire.HeaderLen], status, s.session, header, s.signer)
 	packet = s.keys.Seal(packet, wire.HeaderLen, s.number)
 	s.grtt.sent(s.number, now)
@@ -311,10 +316,13 @@ func (s *sender) sendStatus(now time.Time) {
 // header puts the header of the next packet at the front of the arena.
 func (s *sender) header(kind wire.Kind, now time.Time) (header, packet []byte) {
 	wire.Header{
-		Kind: kind, Epoch: uint8(s.epoch), Tag: tag(s.session), Sent: uint32(now.UnixMicro()), Number: s.number,
+		Kind: kind, Epoch: uint8(s.epoch), Tag: tag(s.session), Sent: s.clock(now), Number: s.number,
 	}.Put(s.arena)
 	return s.arena[:wire.HeaderLen], s.arena[:0]
 }
+
+// clock is the session's own clock, in µs, low 32 bits: nobody sets it.
+func (s *sender) clock(now time.Time) uint32 { return uint32(now.Sub(s.info.Started).Microseconds()) }
 
 func tag(id crypto.SessionID) uint16 { return uint16(id[0])<<8 | uint16(id[1]) }
 
@@ -452,6 +460,7 @@ func (s *sender) finish() {
 			s.endClient(now, m, ClientLeft, s.ending)
 		}
 	}
+	s.countedAt = time.Time{}
 	if s.rekey == nil {
 		for range noticeTimes {
 			s.sendStatus(now)

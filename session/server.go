@@ -25,6 +25,8 @@ type ServerConfig struct {
 	// Open opens a package for a client that wants it by name. A *RefusedError
 	// reaches the client as it is.
 	Open func(ctx context.Context, ref string, peer Peer) (*Package, error)
+	// Deployments lists what a client may have, each once, for those who ask before they join. An error is one of Open's. nil: none.
+	Deployments func(ctx context.Context, peer Peer) ([]Deployed, error)
 	// OpenGroup opens a group that no other session uses. Closing its caster gives it back. When there is none, clients
 	// wait for one: ErrNoGroup.
 	OpenGroup func() (*Group, error)
@@ -35,8 +37,10 @@ type ServerConfig struct {
 	MaxPayload int
 	// HTTPSPort is where clients reach unicast.
 	HTTPSPort uint16
-	Observer  Observer // may be nil
-	Watcher   Watcher  // may be nil
+	// Prober opens the way for probe bursts; nil forbids them.
+	Prober   Prober
+	Observer Observer // may be nil
+	Watcher  Watcher  // may be nil
 	// Revoked hears of each unicast token that is good no more; may be nil.
 	Revoked func(token [32]byte)
 	Log     *zap.Logger
@@ -59,11 +63,15 @@ type Server struct {
 	casts    map[sessionKey]*castBook // by what they have in common: lane 0
 	queue    []*queuedClient
 	stopped  map[[16]byte]time.Time // resume tokens of clients of stopped sessions, until when
+	probed   map[string]time.Time   // networks that lately had a probe burst
 	count    int                    // sessions ever
 	closing  bool                   // nobody new may join
 	grants   map[tokenHash]Grant
 	packages map[string]*PackageTotals
 	ended    []SessionInfo // the latest, for those who ask what became of one
+
+	applying   map[[16]byte]*applies // by resume token: who has proven an image
+	applyOrder [][16]byte            // the oldest first
 }
 
 // sessionKey tells running sessions apart. Packages of one content with the same flags, by the same deployment,
@@ -104,6 +112,8 @@ type link struct {
 	control Control
 	client  atomic.Uint32 // the client number joined under, 0 before
 	server  *Server
+	listing listing // owned by Serve
+	burst   *burst  // latest probe burst; of the goroutine that reads the channel
 }
 
 // send sends a message; errors are like loss.
@@ -124,7 +134,7 @@ func NewServer(cfg ServerConfig) *Server {
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &Server{
 		shares: newShares(cfg.Ceiling, cfg.MaxPayload),
-		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{},
+		cfg:    cfg, ctx: ctx, stop: stop, sessions: map[sessionKey]*sender{}, casts: map[sessionKey]*castBook{}, grants: map[tokenHash]Grant{}, packages: map[string]*PackageTotals{}, stopped: map[[16]byte]time.Time{}, probed: map[string]time.Time{}, applying: map[[16]byte]*applies{},
 	}
 }
 
@@ -149,6 +159,12 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 			if joined := s.join(ctx, l, message); joined != nil {
 				current = joined
 			}
+		case *wire.DeploymentsWanted:
+			s.tellDeployments(ctx, l, message)
+		case *wire.ProbeWanted:
+			s.probe(l, message)
+		case *wire.Applied:
+			s.hearApplied(l, message)
 		case wire.Addressed:
 			if current == nil {
 				s.dropped.add(dropStranger)
@@ -164,13 +180,7 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 // join finds or starts the session that a client wants, and hands the join to it.
 func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 	refuse := func(err error) {
-		refused, ok := errors.AsType[*RefusedError](err)
-		if !ok {
-			s.cfg.Log.Error("join failed", zap.String("package", join.Package), zap.Stringer("from", l.peer.Addr), zap.Error(err))
-			refused = &RefusedError{Code: wire.OutOfService, Text: "the distribution point can't cast the package now; its log says why"}
-		} else {
-			s.cfg.Log.Info("join refused", zap.String("package", join.Package), zap.Stringer("from", l.peer.Addr), zap.String("reason", refused.Text))
-		}
+		refused := s.refusal(l, join.Package, err)
 		l.send(&wire.Refused{Request: join.Request, Code: refused.Code, Text: refused.Text})
 	}
 	pkg, err := s.cfg.Open(ctx, join.Package, l.peer)
@@ -206,9 +216,20 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 		return nil
 	}
 	number := s.clients.Add(1)
-	why := pkg.UnicastOnly
-	session.post(func(sender *sender) { sender.join(l, join, number, why) })
+	why, apply := pkg.UnicastOnly, pkg.Apply
+	session.post(func(sender *sender) { sender.join(l, join, number, why, apply) })
 	return session
+}
+
+// refusal is what a client is told of an error, and logs it.
+func (s *Server) refusal(l *link, pkg string, err error) *RefusedError {
+	refused, ok := errors.AsType[*RefusedError](err)
+	if !ok {
+		s.cfg.Log.Error("join failed", zap.String("package", pkg), zap.Stringer("from", l.peer.Addr), zap.Error(err))
+		return &RefusedError{Code: wire.OutOfService, Text: "the distribution point can't cast the package now; its log says why"}
+	}
+	s.cfg.Log.Info("join refused", zap.String("package", pkg), zap.Stringer("from", l.peer.Addr), zap.String("reason", refused.Text))
+	return refused
 }
 
 // sessionFor returns the running session of a package in a lane, or starts one. It takes

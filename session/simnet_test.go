@@ -436,6 +436,8 @@ type room struct {
 	pool    int                    // groups; 0: any number
 	deploy  func(*Package, Peer)   // changes a package that is opened; nil: nothing
 
+	deployed func(Peer) ([]Deployed, error) // what is listed; nil: nothing
+
 	mu       sync.Mutex
 	server   *Server
 	groups   []*simGroup
@@ -443,6 +445,7 @@ type room struct {
 	serving  sync.WaitGroup
 	clients  []*roomClient
 	ended    []SessionInfo
+	applied  []Applied
 }
 
 type roomClient struct {
@@ -464,6 +467,7 @@ type roomClient struct {
 	machine    byte   // of its UUID; 0: none
 	noUnicast  bool
 	maxPayload int
+	offered    func(Offer) error    // nil: takes what it gets
 	tap        func(message []byte) // sees what the server tells it
 	control    *simControl          // the server's end of the latest channel; under the room's mu
 }
@@ -517,6 +521,12 @@ func (r *room) start() {
 			}
 			return p, nil
 		},
+		Deployments: func(_ context.Context, peer Peer) ([]Deployed, error) {
+			if r.deployed == nil {
+				return nil, nil
+			}
+			return r.deployed(peer)
+		},
 		OpenGroup: func() (*Group, error) {
 			g := &simGroup{hearers: map[*simHearer]bool{}}
 			r.mu.Lock()
@@ -550,6 +560,12 @@ func (r *room) openGroups() int {
 }
 
 func (r *room) ClientEnded(SessionInfo, ClientInfo) {}
+func (r *room) ClientApplied(a Applied) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.applied = append(r.applied, a)
+}
+
 func (r *room) SessionEnded(info SessionInfo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -670,6 +686,7 @@ func (c *roomClient) start() *roomClient {
 	if c.seed != nil {
 		cfg.Seed = c.seed
 	}
+	cfg.Offered = c.offered
 	cfg.Machine.Host, cfg.Machine.UUID[15] = c.name, c.machine
 	c.receiver = NewReceiver(cfg)
 	seed := c.link.random.Uint64()

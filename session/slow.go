@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
@@ -356,6 +357,9 @@ func (s *sender) tendAttempt(now time.Time) {
 func (s *sender) actOn(now time.Time, m *member) {
 	m.pace.acted = true
 	why := s.slowText(m)
+	if f, known := m.pace.fault(); known {
+		s.log.Warn("a slow client loses packets", zap.String("client", m.info.Name), zap.String("text", f.String()))
+	}
 	switch s.policy() {
 	case SlowDemote:
 		s.demote(now, m, why)
@@ -371,6 +375,18 @@ func (s *sender) actOn(now time.Time, m *member) {
 		s.log.Info("client is slow", zap.String("client", m.info.Name), zap.String("cause", string(m.info.Slow.Cause)), zap.String("reason", why))
 		m.acted(now, "waited for, down to the floor")
 	}
+}
+
+// fault is the trouble behind what a slow client loses; false for that of its disk, which the client itself tells.
+func (p *pace) fault() (fault.Fault, bool) {
+	cause, share := p.cause()
+	switch cause {
+	case SlowReceiveBuffer:
+		return fault.BufferDrops(p.since.buffer), true
+	case SlowNetwork:
+		return fault.Loss(share, p.since.network, p.since.packets), p.since.network > 0
+	}
+	return fault.Fault{}, false
 }
 
 // slowText says how slow a client is.

@@ -233,7 +233,7 @@ func (s *sender) appendSymbol(run []byte, now time.Time) []byte {
 	start := len(run)
 	packet := run[start : start+packetOverhead-crypto.Overhead+size]
 	wire.Header{
-		Kind: wire.KindSymbol, Epoch: uint8(s.epoch), Tag: tag(s.session), Sent: uint32(now.UnixMicro()), Number: s.number,
+		Kind: wire.KindSymbol, Epoch: uint8(s.epoch), Tag: tag(s.session), Sent: s.clock(now), Number: s.number,
 	}.Put(packet)
 	index := int(t.indices[t.at])
 	follow := len(t.indices) - t.at - 1

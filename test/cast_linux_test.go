@@ -779,9 +779,9 @@ func TestCastDaemon(t *testing.T) {
 
 // TestCastMetrics scrapes a daemon that casts.
 func TestCastMetrics(t *testing.T) {
-	s := onLoopback(t, rig.Config{Multicast: `ceiling = "20 MB/s"`, Metrics: `listen = "127.0.0.1:7692"`})
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "20 MB/s"`})
 	s.proven(s.get(0, "--lose", "0.02"))
-	answer, err := http.Get("http://127.0.0.1:7692/metrics")
+	answer, err := http.Get(s.daemon.Metrics())
 	if err != nil {
 		t.Fatal(err)
 	}

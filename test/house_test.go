@@ -41,16 +41,33 @@ var house = map[string]room{
 		"it is a record of sessions; the protocol never reads it",
 	},
 	"api/handler": {
-		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment", "library/servicing", "library/wim"},
+		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment", "library/servicing", "library/wim", "unicast/clientlog"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
-		[]string{"session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
+		[]string{"client/volume", "session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
 		"it is a machine's side of a cast; only cmd knows it",
+	},
+	"client/volume": {nil, "it looks at volumes"},
+	"client/apply": {
+		[]string{"client/volume", "library/wim", "library/wimlib"},
+		"it puts a file that is there onto a volume; it knows nothing of how that came",
+	},
+	"client/doctor": {
+		[]string{"multicast", "multicast/wire", "multicast/fault", "multicast/igmp", "crypto", "crypto/keyex"},
+		"it says why a machine can't be reached; it joins no session and knows no image",
+	},
+	"client/machine": {
+		[]string{"multicast/fault"},
+		"it looks at a machine, and says what it sees in the words of all; it knows no server and no image",
 	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
+	},
+	"unicast/clientlog": {
+		[]string{"crypto/keyex"},
+		"it takes what machines write of themselves, and knows neither content nor sessions",
 	},
 	"session": {
 		[]string{"multicast", "multicast/wire", "multicast/fec", "multicast/fault", "crypto"},
@@ -86,6 +103,7 @@ var house = map[string]room{
 		nil,
 		"it moves bytes and knows no protocol",
 	},
+	"multicast/igmp":  {nil, "it hears who asks for members, and knows no group of ours"},
 	"multicast/wire":  {nil, "a leaf: bytes in, structs out"},
 	"multicast/fec":   {nil, "a leaf: shards in, shards out"},
 	"multicast/fault": {nil, "a leaf: one sentence for each trouble"},

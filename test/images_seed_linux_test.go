@@ -72,8 +72,7 @@ func alike(t *testing.T, file, other string) float64 {
 // TestImagesSeed casts what wimlib makes of an image when it is serviced to clients that hold the parent, and prints which share
 // of the image went out.
 func TestImagesSeed(t *testing.T) {
-	const metrics = "127.0.0.1:7694"
-	s := onLoopback(t, rig.Config{Metrics: fmt.Sprintf("listen = %q", metrics)})
+	s := onLoopback(t, rig.Config{})
 	parent := s.image
 	dir := t.TempDir()
 	overlay := filepath.Join(dir, "overlay")
@@ -130,7 +129,7 @@ func TestImagesSeed(t *testing.T) {
 	}
 
 	// What the server counts.
-	if text := page(t, "http://"+metrics+"/metrics"); !strings.Contains(text, `wimcast_client_proven_bytes_total{package="w11@2",path="seed"}`) {
+	if text := page(t, s.daemon.Metrics()); !strings.Contains(text, `wimcast_client_proven_bytes_total{package="w11@2",path="seed"}`) {
 		t.Errorf("no metric of bytes from seeds in:\n%s", text)
 	}
 	for recorded := 0; recorded < 4; { // the record is a second late

@@ -102,8 +102,8 @@ func TestSessionsNetworkDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.await("word that the interface is down", func() bool { return strings.Contains(s.daemon.Log(), `"msg":"interface down","interface":"eth1"`) })
-	if r, totals := s.proven(stays); totals.Rejoins > 0 || r.Seconds > 1.3*float64(s.size)/3e6+3 {
-		t.Errorf("the other network: %.1f s, %+v", r.Seconds, totals)
+	if _, totals := s.proven(stays); totals.Rejoins > 0 || totals.Unicast > 0 { // while the other one is down
+		t.Errorf("the other network: %+v", totals)
 	}
 	if err := second.Server().SetLink(s.ctx, true); err != nil {
 		t.Fatal(err)

@@ -70,6 +70,9 @@ type ServerConfig struct {
 	PlaceKept time.Duration
 	// WriteStall ends a transfer whose client takes nothing for so long. 0: 30 s.
 	WriteStall time.Duration
+	// Logs answers what machines send of themselves (package clientlog), at logsPath: it isn't content, and needs no
+	// token. nil: there is no such path.
+	Logs http.Handler
 	// ErrorLog hears of failed TLS handshakes and the like, as http.Server has
 	// them; used by Serve. nil: nobody hears.
 	ErrorLog *log.Logger
@@ -84,6 +87,7 @@ const (
 	headerTimeout     = 10 * time.Second
 	idleTimeout       = time.Minute
 	maxHeader         = 16 << 10
+	logsPath          = "/v1/logs" // docs/protocol.md, section 9.1
 )
 
 // Server serves content and manifests. It is safe for concurrent use.
@@ -160,6 +164,10 @@ var _ http.Handler = (*Server)(nil)
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.stall(w)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if s.config.Logs != nil && r.URL.Path == logsPath {
+		s.config.Logs.ServeHTTP(w, r)
+		return
+	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
 		p := problem{Type: typeUnknown, Title: "no such path", Status: http.StatusNotFound, Detail: "the paths are /v1/content/{digest} and /v1/manifest/{digest}"}
 		if strings.HasPrefix(r.URL.Path, "/v1/") && r.Method != http.MethodGet && r.Method != http.MethodHead {

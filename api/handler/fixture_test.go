@@ -31,6 +31,7 @@ import (
 	"wimcast/library/servicing"
 	"wimcast/multicast/wire"
 	"wimcast/session"
+	"wimcast/unicast/clientlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,6 +49,7 @@ type point struct {
 	history   *history.Store
 	updates   *servicing.Catalogue
 	servicing *servicing.Service
+	logs      *clientlog.Store
 	api       *API
 	log       *observer.ObservedLogs
 	socket    string
@@ -74,6 +76,8 @@ func newPoint(t *testing.T) *point {
 	p.updates, err = servicing.OpenCatalogue(filepath.Join(p.dir, "updates"))
 	must(err)
 	p.servicing, err = servicing.New(servicing.Config{Dir: filepath.Join(p.dir, "servicing"), Catalogue: p.updates, Images: serviced{p.library}})
+	must(err)
+	p.logs, err = clientlog.Open(filepath.Join(p.dir, "logs"), 0, 64<<20)
 	must(err)
 	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
 	must(err)
@@ -105,6 +109,7 @@ func newPoint(t *testing.T) *point {
 		_ = p.history.Close()
 		_ = p.servicing.Close()
 		_ = p.updates.Close()
+		_ = p.logs.Close()
 		_ = p.authority.Close()
 		_ = p.library.Close()
 	})
@@ -114,7 +119,12 @@ func newPoint(t *testing.T) *point {
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
 		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
-		Updates: p.updates, Servicing: p.servicing,
+		Logs: p.logs, Updates: p.updates, Servicing: p.servicing,
+		Doctor: func(context.Context) api.Doctor {
+			return api.Doctor{Side: "server", Host: "s", Findings: []api.Finding{
+				{State: api.FindingOK, Check: "space", Text: "much"}, {State: api.FindingFail, Check: "querier", Text: "none", Next: "turn one on", Fault: "no_querier"},
+			}}
+		},
 		Status: func() api.Status {
 			return api.Status{Version: "test", Listen: "127.0.0.1:7600", Admin: p.remote, Interface: "lo"}
 		},

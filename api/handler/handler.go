@@ -29,6 +29,7 @@ import (
 	"wimcast/library/deployment"
 	"wimcast/library/servicing"
 	"wimcast/session"
+	"wimcast/unicast/clientlog"
 )
 
 // Config is what the API gives access to. All fields are required that don't say otherwise.
@@ -44,9 +45,13 @@ type Config struct {
 	// where none is kept.
 	History *history.Store
 	Status  func() api.Status
+	// Doctor looks at the daemon and its machine.
+	Doctor func(context.Context) api.Doctor
 	// Updates is the catalogue of updates and overlays, Servicing what applies them; nil where no route of theirs is asked.
 	Updates   *servicing.Catalogue
 	Servicing *servicing.Service
+	// Logs are what machines sent of themselves; nil where they can't be kept.
+	Logs *clientlog.Store
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
 	MayBeMulticastOnly func(name, version string) error
 	// CheckRules refuses a deployment whose rules contradict themselves, the configuration, or the package; may be nil.
@@ -187,6 +192,8 @@ func (a *API) caller(r *http.Request) (api.Caller, error) {
 func AdminRoles() []keyex.Role { return []keyex.Role{keyex.Operator, keyex.Viewer, keyex.Worker} }
 
 func (s *server) status(*http.Request) (any, error) { return s.Status(), nil }
+
+func (s *server) doctor(r *http.Request) (any, error) { return s.Doctor(r.Context()), nil }
 
 func (s *server) document(*http.Request) (any, error) {
 	return text{"application/json", api.OpenAPI()}, nil

@@ -26,6 +26,7 @@ func routes() []route {
 	return []route{
 		{get, "/v1/openapi.json", keyex.Viewer, (*server).document},
 		{get, "/v1/status", keyex.Viewer, (*server).status},
+		{get, "/v1/doctor", keyex.Viewer, (*server).doctor},
 		{get, "/v1/events", keyex.Viewer, (*server).events},
 		{get, "/v1/images", keyex.Viewer, (*server).listImages},
 		{post, "/v1/images", keyex.Operator, (*server).addImage},
@@ -63,6 +64,9 @@ func routes() []route {
 		{get, "/v1/queue", keyex.Viewer, (*server).queue},
 		{post, "/v1/clients/{name}/evict", keyex.Operator, (*server).evict},
 		{post, "/v1/clients/{name}/unicast", keyex.Operator, (*server).sendUnicast},
+		{get, "/v1/logs", keyex.Viewer, (*server).listLogs},
+		{get, "/v1/logs/{id}/{file}", keyex.Viewer, (*server).logFile},
+		{del, "/v1/logs/{id}", keyex.Operator, (*server).removeLog},
 		{get, "/v1/bundles", keyex.Viewer, (*server).listBundles},
 		{post, "/v1/bundles", keyex.Operator, (*server).issueBundle},
 		{del, "/v1/bundles/{which}", keyex.Operator, (*server).revokeBundle},

@@ -21,7 +21,8 @@ const (
 	sessionColumns = `s.id, s.name, s.package, s.digest, s.mode, s.address, s.size, s.state, s.reason, s.started, s.ended, s.seen,
   s.source_packets, s.parity_packets, s.manifest_packets, s.control_packets, s.bytes, s.errors, s.nacks_served, s.nacks_merged, s.nacks_limited, s.deployment`
 	clientColumns = `c.id, c.session, c.number, c.name, c.uuid, c.serial, c.macs, c.address, c.certificate, c.certificate_serial, c.role, c.state, c.reason,
-  c.joined, c.ended, c.proven, c.progress, c.lost_network, c.lost_buffer, c.lost_disk, c.rejected, c.rejoins, c.nacks, c.multicast_bytes, c.unicast_bytes, c.held_bytes, c.seed_bytes`
+  c.joined, c.ended, c.proven, c.progress, c.lost_network, c.lost_buffer, c.lost_disk, c.rejected, c.rejoins, c.nacks, c.multicast_bytes, c.unicast_bytes, c.held_bytes, c.seed_bytes,
+  c.applied, c.apply_index, c.apply_millis, c.apply_error`
 	actionColumns = `a.id, a.at, a.who, a.action, a.session, a.name, a.client, a.detail, a.error, a.package, a.digest`
 )
 
@@ -216,11 +217,13 @@ func (s *Store) clients(ctx context.Context, f filter, order string, limit int) 
 	err := s.query(ctx, query, append(f.args, limit), func(rows *sql.Rows) error {
 		var r api.HistoryClient
 		var joined, seen int64
-		var ended, proven sql.NullInt64
+		var ended, proven, applied sql.NullInt64
+		var millis int64
 		err := rows.Scan(&r.ID, &r.SessionID, &r.Number, &r.Name, &r.UUID, &r.Serial, &r.MACs, &r.Address, &r.Certificate, &r.CertificateSerial, &r.Role, &r.State, &r.Reason,
 			&joined, &ended, &proven, &r.Progress, &r.LostNetwork, &r.LostBuffer, &r.LostDisk, &r.Rejected, &r.Rejoins, &r.NACKs, &r.MulticastBytes, &r.UnicastBytes, &r.HeldBytes, &r.SeedBytes,
-			&r.Session, &r.Package, &r.Digest, &seen)
-		r.Joined, r.Ended, r.Proven = at(joined), atMaybe(ended), atMaybe(proven)
+			&applied, &r.AppliedIndex, &millis, &r.ApplyError, &r.Session, &r.Package, &r.Digest, &seen)
+		r.Joined, r.Ended, r.Proven, r.Applied = at(joined), atMaybe(ended), atMaybe(proven), atMaybe(applied)
+		r.ApplySeconds = float64(millis) / 1000
 		last := at(seen)
 		if ended.Valid {
 			last = r.Ended

@@ -86,6 +86,11 @@ var migrations = []string{
 	`ALTER TABLE actions ADD COLUMN package TEXT NOT NULL DEFAULT ''; -- its reference then
 	ALTER TABLE actions ADD COLUMN digest TEXT NOT NULL DEFAULT '';
 	CREATE INDEX actions_package ON actions (package) WHERE package <> '';`,
+	// 5: what came of applying an image.
+	`ALTER TABLE clients ADD COLUMN applied INTEGER; -- when it was told; NULL: nothing was applied, or nobody said so
+	ALTER TABLE clients ADD COLUMN apply_index INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE clients ADD COLUMN apply_millis INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE clients ADD COLUMN apply_error TEXT NOT NULL DEFAULT ''; -- '' where it went well`,
 }
 
 // newerError says that a file was written by a newer version.

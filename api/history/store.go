@@ -76,6 +76,7 @@ type event struct {
 	session *session.SessionInfo
 	client  *session.ClientInfo // with session, which then has no list of clients
 	action  *api.HistoryAction
+	applied *session.Applied
 }
 
 var _ session.Observer = (*Store)(nil)
@@ -158,6 +159,9 @@ func (s *Store) ClientEnded(info session.SessionInfo, client session.ClientInfo)
 	info.Clients = nil
 	s.put(event{session: &info, client: &client})
 }
+
+// ClientApplied implements session.Observer.
+func (s *Store) ClientApplied(a session.Applied) { s.put(event{applied: &a}) }
 
 // SessionEnded implements session.Observer.
 func (s *Store) SessionEnded(info session.SessionInfo) { s.put(event{session: &info}) }

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -166,6 +167,8 @@ func (s *Store) commit(db *sql.DB, running, ended []session.SessionInfo) error {
 			w.client(e.session, e.client)
 		case e.session != nil:
 			w.session(e.session)
+		case e.applied != nil:
+			w.applied(e.applied)
 		}
 	}
 	for i := range running {
@@ -215,6 +218,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURN
   state = ?12, reason = ?13, joined = ?14, ended = ?15, proven = coalesce(?16, proven), progress = ?17, lost_network = ?18, lost_buffer = ?19, lost_disk = ?20,
   rejected = ?21, rejoins = ?22, nacks = ?23, multicast_bytes = ?24, unicast_bytes = ?25, held_bytes = ?26, seed_bytes = ?27
 WHERE session = ?1 AND number = ?2 RETURNING id`
+	updateApplied = `UPDATE clients SET applied = ?3, apply_index = ?4, apply_millis = ?5, apply_error = ?6
+WHERE session = (SELECT id FROM sessions WHERE session = ?1) AND number = ?2`
 	insertAction = `INSERT INTO actions (at, who, action, session, name, client, detail, error, package, digest)
 VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?, ?, ?)`
 	insertClient = `INSERT INTO clients (session, number, machine, name, uuid, serial, macs, address, certificate, certificate_serial, role, state, reason,
@@ -271,6 +276,19 @@ func (w *writer) client(info *session.SessionInfo, c *session.ClientInfo) {
 		b = w.row(info)
 	}
 	w.put(b, rowOf(c), true)
+}
+
+// applied notes what came of a client's applying. It was written when it proved the image; where it wasn't, there is nothing to note it at.
+func (w *writer) applied(a *session.Applied) {
+	statement := w.prepare(updateApplied)
+	if w.err != nil {
+		return
+	}
+	failure := ""
+	if a.Failed {
+		failure = cmp.Or(clean(a.Reason), "no reason given")
+	}
+	_, w.err = statement.Exec(a.Session[:], a.Client, a.At.UnixMilli(), a.Index, a.Took.Milliseconds(), failure)
 }
 
 // row writes a session's row.

@@ -121,3 +121,14 @@ func onControlPort(servers []string) []string {
 	}
 	return out
 }
+
+// clientServers are the servers that a client goes to: those that were named, else the bundle's.
+func clientServers(bundle *keyex.Bundle, p *place) []string {
+	switch {
+	case len(p.Server) > 0:
+		return withPort(p.Server, controlPort)
+	case bundle.Identity().Role == keyex.Operator:
+		return onControlPort(bundle.Servers)
+	}
+	return bundle.Servers
+}

@@ -79,7 +79,7 @@ func TestCommandsThatAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line, want := range map[string]string{
-		"doctor": "no command doctor", "image verify w11": "", "image burn": "no command burn", "get w11 --bundle x": "", "get w11 --bunde x": "no flag --bunde",
+		"burn": "no command burn", "doctor --json": "", "image verify w11": "", "image burn": "no command burn", "get w11 --bundle x": "", "get w11 --bunde x": "no flag --bunde",
 		"image": "", "--bundle x image burn": "no command burn", "--bundle=x --json image list": "", "image set w11 --no-multicast-only": "", "bundle create --overwrite": "no flag --overwrite",
 	} {
 		if got := real(cli.Model.Node, line); got != want {

@@ -38,7 +38,7 @@ func TestExposedBundle(t *testing.T) {
 	get := func(args ...string) (out, errOut string) {
 		t.Helper()
 		var o, e bytes.Buffer
-		if code := run(append(args, "get", "w11", "--bundle", path, "--output", output), &o, &e); code != exitDisk {
+		if code := run(append(args, "get", "w11", "--no-send-log", "--bundle", path, "--output", output), &o, &e); code != exitDisk {
 			t.Fatalf("exit code %d: %s", code, &e)
 		}
 		return o.String(), e.String()

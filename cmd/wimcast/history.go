@@ -195,9 +195,16 @@ func historyClientTable(w io.Writer, list []api.HistoryClient, sessions bool) {
 		if r.Progress < 1 && r.Progress > 0 {
 			state += fmt.Sprintf(" at %.0f%%", 100*r.Progress)
 		}
+		reason := r.Reason
+		switch {
+		case r.ApplyError != "":
+			state, reason = state+", apply failed", r.ApplyError
+		case !r.Applied.IsZero():
+			state += fmt.Sprintf(", %d applied in %s", r.AppliedIndex, took(r.ApplySeconds))
+		}
 		row := []string{
 			printable(r.Name), state, local(r.Proven), took(r.Seconds), bytesText(float64(r.MulticastBytes)), bytesText(float64(r.UnicastBytes)),
-			bytesText(float64(r.HeldBytes)), bytesText(float64(r.SeedBytes)), fmt.Sprintf("%d/%d/%d", r.LostNetwork, r.LostBuffer, r.LostDisk), printable(r.Address), printable(r.Reason),
+			bytesText(float64(r.HeldBytes)), bytesText(float64(r.SeedBytes)), fmt.Sprintf("%d/%d/%d", r.LostNetwork, r.LostBuffer, r.LostDisk), printable(r.Address), printable(reason),
 		}
 		if sessions {
 			row = append([]string{fmt.Sprint(r.SessionID), local(r.Joined), printable(r.Package)}, row...)

@@ -5,14 +5,15 @@ import (
 	"os"
 	"strings"
 
+	"wimcast/client/machine"
 	"wimcast/multicast/wire"
 )
 
 // thisMachine is what this machine says of itself. What the firmware doesn't tell, or
 // tells only root, stays empty.
 func thisMachine(name string) wire.Machine {
-	firmware := readSystem()
-	m := wire.Machine{UUID: firmware.uuid, Serial: firmware.serial, Host: name}
+	firmware := machine.ReadSystem()
+	m := wire.Machine{UUID: firmware.UUID, Serial: firmware.Serial, Host: name}
 	if m.Host == "" {
 		m.Host, _ = os.Hostname()
 	}

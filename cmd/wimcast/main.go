@@ -15,6 +15,7 @@ import (
 
 	"wimcast/api"
 	"wimcast/client"
+	"wimcast/client/apply"
 	"wimcast/session"
 )
 
@@ -32,6 +33,7 @@ const (
 	exitDisk        = 6
 	exitDamaged     = 7
 	exitEvicted     = 8
+	exitApply       = 9
 )
 
 // commands is the command line, as kong reads it.
@@ -48,10 +50,11 @@ type commands struct {
 	Events   eventsCommand   `cmd:"" help:"Follow what happens to sessions and clients."`
 	Bundle   bundleCommand   `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
 	History  historyCommand  `cmd:"" help:"Ask the record: what was cast when, to whom, how it ended; who has an image."`
+	Doctor   doctorCommand   `cmd:"" help:"Say why casts fail, and what to do: on a client and on the server."`
 	Demo     demoCommand     `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 
-	Winpe winpeCommand `cmd:"" help:"Make boot images whose machines join by themselves."`
+	Winpe winpeCommand `cmd:"" help:"Make boot images whose machines join by themselves, and run in them."`
 
 	Deployment deploymentCommand `cmd:"" help:"Say who may have which image, and when its casts start."`
 
@@ -119,15 +122,19 @@ func exitCode(err error) int {
 		return coded.code
 	case isProblem && problem.Type == api.TypeDamaged:
 		return exitDamaged
+	case errors.Is(err, apply.ErrFailed):
+		return exitApply
+	case errors.Is(err, apply.ErrIndex):
+		return exitUsage
 	case errors.Is(err, session.ErrUnreachable):
 		return exitUnreachable
 	case errors.Is(err, session.ErrRefused):
 		return exitRefused
 	case errors.Is(err, session.ErrSilent):
 		return exitSilent
-	case errors.Is(err, session.ErrTarget), errors.Is(err, client.ErrExists), errors.Is(err, client.ErrLocked):
+	case errors.Is(err, session.ErrTarget), errors.Is(err, apply.ErrTarget), errors.Is(err, client.ErrExists), errors.Is(err, client.ErrLocked):
 		return exitDisk
-	case errors.Is(err, session.ErrDamaged):
+	case errors.Is(err, session.ErrDamaged), errors.Is(err, client.ErrChanged):
 		return exitDamaged
 	case errors.Is(err, session.ErrEvicted):
 		return exitEvicted

@@ -11,6 +11,7 @@ import (
 
 	"wimcast/crypto/keyex"
 	"wimcast/multicast"
+	"wimcast/multicast/fault"
 	"wimcast/session"
 	"wimcast/unicast"
 )
@@ -141,8 +142,8 @@ func (r *reacher) hear(group netip.AddrPort, source netip.Addr) (session.Hearer,
 	if err != nil {
 		return nil, err
 	}
-	if hint := receiver.ReadBufferAdvice(); hint != "" {
-		r.screen.event("notice", hint)
+	if asked, got := receiver.ReadBufferAsked(), receiver.ReadBufferGot(); got < asked {
+		r.screen.event("notice", fault.ReceiveBuffer(asked, got).String())
 	}
 	if r.lose > 0 {
 		return newLossy(receiver, r.lose), nil

@@ -15,8 +15,9 @@ import (
 
 // screen shows a person, or a program, how it goes.
 type screen struct {
-	c   *console
-	tty bool
+	c       *console
+	tty     bool
+	journal *journal // of every event
 
 	mu   sync.Mutex
 	bar  *progressbar.ProgressBar
@@ -24,7 +25,7 @@ type screen struct {
 }
 
 func newScreen(c *console) *screen {
-	s := &screen{c: c}
+	s := &screen{c: c, journal: new(journal)}
 	if f, ok := c.err.(*os.File); ok && !c.json {
 		s.tty = term.IsTerminal(int(f.Fd()))
 	}
@@ -41,6 +42,7 @@ func (s *screen) line(e getEvent) {
 }
 
 func (s *screen) event(kind, text string) {
+	s.journal.add(getEvent{Event: kind, Text: text})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -117,21 +119,14 @@ func waitsFor(w *session.Waiting) string {
 	return ""
 }
 
-func (s *screen) result(result session.Result, file string, err error) {
+func (s *screen) result(result outcome, file string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bar != nil {
 		_ = s.bar.Clear()
 	}
 	if s.c.json {
-		r := &getResult{
-			Package: result.Package, File: file, Digest: result.Digest.String(), SHA256: fmt.Sprintf("%x", result.SHA256), Size: result.Size,
-			Seconds: result.Elapsed.Seconds(), Code: exitCode(err),
-		}
-		if err != nil {
-			r.Error = err.Error()
-		}
-		s.line(getEvent{Event: eventResult, Result: r, Totals: &result.Totals})
+		s.line(resultEvent(&result, file, err))
 		return
 	}
 	if err != nil {
@@ -145,6 +140,9 @@ func (s *screen) result(result session.Result, file string, err error) {
 	_, _ = fmt.Fprintf(s.c.out, "%s proven: %s in %s (%s multicast, %s unicast, %s held%s), %d packets lost, %d symbols repaired, SHA-256 %x\n",
 		file, bytesText(float64(result.Size)), result.Elapsed.Round(100*time.Millisecond), bytesText(float64(t.Multicast)), bytesText(float64(t.Unicast)),
 		bytesText(float64(t.Held)), seed, t.Lost, t.Repaired, result.SHA256)
+	if a := result.Applied; a != nil {
+		_, _ = fmt.Fprintln(s.c.out, appliedText(a))
+	}
 }
 
 // bytesText writes a number of bytes as people read it.

@@ -343,6 +343,7 @@ func (*queueCommand) Run(ctx context.Context, c *console) error {
 type clientCommand struct {
 	Evict   clientEvict   `cmd:"" help:"Take a client out of its session; those who stay get a new key."`
 	Unicast clientUnicast `cmd:"" help:"Send a client to unicast, where its package allows that."`
+	Log     clientLog     `cmd:"" help:"Show the log that a machine sent when its get failed."`
 }
 
 type clientUnicast struct {

@@ -63,7 +63,9 @@ type config struct {
 	Admin      adminConfig      `toml:"admin"`
 	Metrics    metricsConfig    `toml:"metrics"`
 	History    historyConfig    `toml:"history"`
+	Logs       logsConfig       `toml:"logs"`
 	Validation validationConfig `toml:"validation"`
+	Doctor     doctorConfig     `toml:"doctor"`
 	Log        logConfig        `toml:"log"`
 	PKI        pkiConfig        `toml:"pki"`
 }
@@ -173,7 +175,9 @@ func defaults() config {
 		Session:    defaultSession(),
 		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
 		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
+		Logs:       defaultLogs(),
 		Validation: validationConfig{Schedule: defaultSchedule, Rate: defaultRate},
+		Doctor:     doctorConfig{Probe: true},
 		Log:        logConfig{Level: "info"},
 	}
 	c.State = stateDir()
@@ -320,6 +324,7 @@ func (c *config) check() error {
 	if c.History.MaxRows != 0 && c.History.MaxRows < leastRows {
 		bad("history.max_rows", "%d is less than %d; 0 means any number", c.History.MaxRows, leastRows)
 	}
+	c.Logs.check(bad)
 	if err := validation.CheckSchedule(c.Validation.Schedule); err != nil {
 		bad("validation.schedule", "%v", err)
 	}

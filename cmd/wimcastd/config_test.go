@@ -56,7 +56,9 @@ func TestDefaults(t *testing.T) {
 		Admin:      adminConfig{Socket: "/run/wimcast/admin.sock"},
 		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
 		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
+		Logs:       logsConfig{Keep: age(30 * 24 * time.Hour), Max: 256 << 20},
 		Validation: validationConfig{Schedule: "0 3 * * 0", Rate: 30e6},
+		Doctor:     doctorConfig{Probe: true},
 		Log:        logConfig{Level: "info"},
 	}
 	if got := load(t, write(t, "")); !reflect.DeepEqual(got, want) {

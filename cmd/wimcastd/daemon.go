@@ -27,6 +27,7 @@ import (
 	"wimcast/metrics"
 	"wimcast/session"
 	"wimcast/unicast"
+	"wimcast/unicast/clientlog"
 )
 
 // ceilingShare is how much of the interface's speed sessions get when the config
@@ -56,10 +57,13 @@ type distributionPoint struct {
 	sessions    *session.Server
 	unicast     *unicast.Server
 	metrics     *metrics.Metrics
-	history     *history.Store // nil where none is kept
+	history     *history.Store    // nil where none is kept
+	clientLogs  *clientlog.Store  // nil where it couldn't be opened
+	clientLog   *clientlog.Server // likewise
 	updates     *servicing.Catalogue
 	servicing   *servicing.Service
 	networks    *networks
+	queriers    *queriers
 	upkeep      *upkeep
 	validator   *validation.Validator
 	validations validationCounts
@@ -87,6 +91,10 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if d.networks, err = findNetworks(&cfg.Multicast, log); err != nil {
 		return d, fmt.Errorf("multicast.interface: %w", err)
 	}
+	d.queriers = openQueriers(log)
+	if err := giveUpCapabilities(); err != nil {
+		log.Warn("the daemon keeps capabilities that it doesn't need", zap.Error(err))
+	}
 	payload, err := d.payload()
 	if err != nil {
 		return d, err
@@ -113,21 +121,24 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if err := d.writeFirstBundle(); err != nil {
 		return d, err
 	}
+	d.openClientLogs()
 	grants := &tokenGrants{}
 	if d.unicast, err = unicast.NewServer(unicast.ServerConfig{
 		Contents: &unicastContents{d.library}, Grants: grants, Slots: cfg.Unicast.Slots, BytesPerSecond: int64(cfg.Unicast.Budget),
-		ErrorLog: zap.NewStdLog(log.Named("unicast")),
+		Logs: d.takesLogs(), ErrorLog: zap.NewStdLog(log.Named("unicast")),
 	}); err != nil {
 		return d, err
 	}
 	d.openHistory()
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
+	d.networks.strangers.raise = d.events.Raise
 	if err := d.openServicing(); err != nil {
 		return d, err
 	}
 	d.sessions = session.NewServer(session.ServerConfig{
-		Open: d.openPackage, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
+		Open: d.openPackage, Deployments: d.listDeployments, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
+		Prober:   &prober{networks: d.networks, queriers: d.queriers, allowed: func() bool { return d.config().Doctor.Probe }},
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
@@ -214,6 +225,14 @@ func (d *distributionPoint) listenMetrics() (err error) {
 	return nil
 }
 
+// metricsListening is the address of the metrics, "" without.
+func (d *distributionPoint) metricsListening() string {
+	if d.scrape == nil {
+		return ""
+	}
+	return d.scrape.Addr().String()
+}
+
 func (d *distributionPoint) free() uint64 {
 	free, err := d.library.FreeBytes()
 	if err != nil {
@@ -267,6 +286,12 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	ended := make(chan error, 4) // one for each that sends
 	d.running.Go(func() { ended <- d.accept(ctx) })
 	d.running.Go(func() { d.networks.run(ctx, d.events.Raise) })
+	d.running.Go(func() { d.queriers.run(ctx) })
+	d.running.Go(func() {
+		ticker := time.NewTicker(querierLook)
+		defer ticker.Stop()
+		d.watchQueriers(ctx, ticker.C)
+	})
 	d.running.Go(func() { d.servicing.Run(ctx) })
 	if d.history != nil {
 		d.running.Go(func() { d.history.Run(ctx, d.sessions.Sessions) })
@@ -368,6 +393,9 @@ func (d *distributionPoint) close() {
 				_ = l.Close()
 			}
 		}
+		if d.queriers != nil {
+			d.queriers.close()
+		}
 		d.running.Wait()
 		if d.history != nil {
 			if err := d.history.Close(); err != nil {
@@ -376,6 +404,9 @@ func (d *distributionPoint) close() {
 		}
 		if err := d.closeServicing(); err != nil {
 			d.log.Warn("closing the schedules failed", zap.Error(err))
+		}
+		if d.clientLogs != nil {
+			_ = d.clientLogs.Close()
 		}
 		if d.authority != nil {
 			_ = d.authority.Close()
@@ -392,6 +423,7 @@ func (d *distributionPoint) sources() metrics.Sources {
 	return metrics.Sources{
 		History:  d.historyNumbers(),
 		Version:  version,
+		Logs:     d.logCounts,
 		Sessions: func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
 		Totals: func() (map[string]session.PackageTotals, map[string]uint64) {
 			packages, dropped := d.sessions.Totals()
@@ -450,6 +482,7 @@ func (d *distributionPoint) sources() metrics.Sources {
 			server, ca := d.trust.Expiry()
 			return map[[2]string]time.Time{{"server", d.trust.ServerName()}: server, {"ca", "ca"}: ca}
 		},
+		Queriers: d.seen,
 		Interfaces: func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64) {
 			failed, sent = d.networks.counters()
 			return d.networks.states(), sent, failed

@@ -48,6 +48,13 @@ func (o observers) SessionEnded(s session.SessionInfo) {
 	}
 }
 
+// ClientApplied implements session.Observer.
+func (o observers) ClientApplied(a session.Applied) {
+	for _, each := range o {
+		each.ClientApplied(a)
+	}
+}
+
 // observer is who hears of sessions.
 func (d *distributionPoint) observer() session.Observer {
 	if d.history == nil {

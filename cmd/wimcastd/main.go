@@ -91,7 +91,7 @@ func serve(cfg config, path string, log *zap.Logger, level zap.AtomicLevel) erro
 	ended := d.start(ctx)
 	tell(log, daemon.SdNotifyReady+"\nSTATUS=serving at "+d.listening())
 	log.Info("ready", zap.String("version", version), zap.String("listen", d.listening()), zap.String("interface", d.networks.names()),
-		zap.String("state", cfg.State), zap.String("socket", cfg.Admin.Socket), zap.String("admin", d.adminListening()))
+		zap.String("state", cfg.State), zap.String("socket", cfg.Admin.Socket), zap.String("admin", d.adminListening()), zap.String("metrics", d.metricsListening()))
 	watchdog := watch(d, log)
 	for {
 		select {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/multicast"
+	"wimcast/multicast/fault"
 	"wimcast/session"
 )
 
@@ -31,7 +32,8 @@ type network struct {
 
 	ifc   atomic.Pointer[multicast.Interface] // the latest picture of it while it was up
 	up    atomic.Bool
-	times atomic.Uint32 // that it came up: senders opened before then are opened anew
+	times atomic.Uint32             // that it came up: senders opened before then are opened anew
+	came  atomic.Pointer[time.Time] // when it last came up; nil: it has been up since the start
 }
 
 // networks are all of them. A session's packets go out on each; they are read, sealed and repaired once. It is safe for
@@ -41,6 +43,8 @@ type networks struct {
 	pool *groupPool
 	ttl  int
 	log  *zap.Logger
+	// strangers are others who send to our groups.
+	strangers *strangers
 
 	mu      sync.Mutex
 	failed  map[[2]string]uint64 // sends of closed senders, by interface and reason
@@ -52,6 +56,7 @@ type networks struct {
 func findNetworks(cfg *multicastConfig, log *zap.Logger) (*networks, error) {
 	n := &networks{
 		pool: newGroupPool(cfg), ttl: cfg.TTL, log: log, failed: map[[2]string]uint64{}, sent: map[string]uint64{}, senders: map[*multicast.Sender]string{},
+		strangers: &strangers{log: log},
 	}
 	for _, which := range cfg.interfaces() {
 		ifc, err := multicast.FindInterface(which, anyGroup)
@@ -137,17 +142,22 @@ func (n *networks) look(one *network, raise func(alarm string)) {
 	switch {
 	case err != nil && one.up.Swap(false):
 		n.log.Error("interface down", zap.String("interface", one.name), zap.Error(err))
-		raise(fmt.Sprintf("interface %s is down (%v); clients behind it hear nothing until it is back, the others go on", one.name, err))
+		raise(fault.InterfaceDown(one.name, err).String())
 	case err == nil && !one.up.Load():
 		one.ifc.Store(ifc)
 		one.times.Add(1)
+		now := time.Now()
+		one.came.Store(&now)
 		one.up.Store(true)
 		n.log.Info("interface is up again", zap.String("interface", one.name))
 	}
 }
 
 // openGroup opens the next free group on every interface that is up.
-func (n *networks) openGroup() (*session.Group, error) {
+func (n *networks) openGroup() (*session.Group, error) { return n.open(n.list) }
+
+// open opens the next free group on some interfaces, where they are up.
+func (n *networks) open(list []*network) (*session.Group, error) {
 	group, err := n.pool.take()
 	if err != nil {
 		return nil, err
@@ -155,7 +165,7 @@ func (n *networks) openGroup() (*session.Group, error) {
 	c := &caster{networks: n, group: group}
 	var errs []error
 	opened := false
-	for _, one := range n.list {
+	for _, one := range list {
 		w := &way{network: one}
 		c.ways = append(c.ways, w)
 		if !one.up.Load() {
@@ -197,6 +207,7 @@ type way struct {
 	network *network
 	sender  *multicast.Sender // nil while there is none
 	times   uint32            // that the interface had come up when it was opened
+	unwatch func()            // ends listening for strangers; nil while there is no sender
 }
 
 // open opens the sender of a way.
@@ -206,7 +217,7 @@ func (c *caster) open(w *way) error {
 	if err != nil {
 		return err
 	}
-	w.sender = sender
+	w.sender, w.unwatch = sender, c.networks.strangers.watch(w.network.ifc.Load(), c.group)
 	c.networks.mu.Lock()
 	defer c.networks.mu.Unlock()
 	c.networks.senders[sender] = w.network.name
@@ -223,8 +234,9 @@ func (c *caster) shut(w *way) error {
 	n.count(w.sender, w.network.name, n.failed, n.sent)
 	delete(n.senders, w.sender)
 	n.mu.Unlock()
+	w.unwatch()
 	err := w.sender.Close()
-	w.sender = nil
+	w.sender, w.unwatch = nil, nil
 	return err
 }
 

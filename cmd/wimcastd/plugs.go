@@ -8,6 +8,7 @@ import (
 	"wimcast/crypto"
 	"wimcast/crypto/keyex"
 	"wimcast/library"
+	"wimcast/library/deployment"
 	"wimcast/multicast/wire"
 	"wimcast/session"
 	"wimcast/unicast"
@@ -15,16 +16,9 @@ import (
 
 // openPackage opens a package for a client that joins: by the deployment that it names, or by one of the package that it names.
 func (d *distributionPoint) openPackage(_ context.Context, ref string, peer session.Peer) (*session.Package, error) {
-	one, p, err := d.resolve(ref, peer)
+	one, p, why, err := d.allowed(ref, peer)
 	if err != nil {
 		return nil, err
-	}
-	if p.OutOfService != "" {
-		return nil, &session.RefusedError{Code: wire.OutOfService, Text: fmt.Sprintf("package %s is out of service (%s); on the server: wimcast image verify %q", p.Reference(), p.OutOfService, p.Reference())}
-	}
-	why := unicastOnly(p, peer)
-	if why != "" && p.Flags.MulticastOnly {
-		return nil, &session.RefusedError{Code: wire.NotAllowed, Text: why + fmt.Sprintf(", and %s is multicast-only; next: boot Windows PE, or on the server: wimcast image set %q --no-multicast-only", p.Reference(), p.Reference())}
 	}
 	content, err := d.library.OpenContent(p.Reference())
 	if err != nil {
@@ -32,8 +26,56 @@ func (d *distributionPoint) openPackage(_ context.Context, ref string, peer sess
 	}
 	return &session.Package{
 		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: d.config().deployedRules(one, p),
-		Deployment: one.Name, UnicastOnly: why,
+		Deployment: one.Name, UnicastOnly: why, Apply: toApply(one, p),
 	}, nil
+}
+
+// toApply says which image of a package a deployment means.
+func toApply(one *deployment.Deployment, p *library.Package) session.Apply {
+	a := session.Apply{Images: len(p.Images), Index: one.Index}
+	if a.Index == 0 && a.Images == 1 {
+		a.Index = 1
+	}
+	for i := range p.Images {
+		if room := p.Images[i].Room(); a.Index == p.Images[i].Index || a.Index == 0 && (i == 0 || room < a.Room) {
+			a.Room = room
+		}
+	}
+	return a
+}
+
+// allowed finds the package that a client asks for, and the deployment that it has it by. why says why that is by unicast only, "" where
+// multicast is open to it. An error says why it may not have it at all.
+func (d *distributionPoint) allowed(ref string, peer session.Peer) (one *deployment.Deployment, p *library.Package, why string, err error) {
+	if one, p, err = d.resolve(ref, peer); err != nil {
+		return nil, nil, "", err
+	}
+	if p.OutOfService != "" {
+		return nil, nil, "", &session.RefusedError{Code: wire.OutOfService, Text: fmt.Sprintf("package %s is out of service (%s); on the server: wimcast image verify %q", p.Reference(), p.OutOfService, p.Reference())}
+	}
+	why = unicastOnly(p, peer)
+	if why != "" && p.Flags.MulticastOnly {
+		return nil, nil, "", &session.RefusedError{Code: wire.NotAllowed, Text: why + fmt.Sprintf(", and %s is multicast-only; next: boot Windows PE, or on the server: wimcast image set %q --no-multicast-only", p.Reference(), p.Reference())}
+	}
+	return one, p, why, nil
+}
+
+// listDeployments lists the deployments that a client would get if it asked for them now, by their names.
+func (d *distributionPoint) listDeployments(_ context.Context, peer session.Peer) ([]session.Deployed, error) {
+	var list []session.Deployed
+	for _, named := range d.deployed.List() {
+		one, p, _, err := d.allowed(named.Name, peer)
+		if _, refused := errors.AsType[*session.RefusedError](err); refused {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, session.Deployed{
+			Name: one.Name, Package: p.Reference(), Index: one.Index, Direct: one.Content == deployment.Direct, Size: p.Size, Digest: p.Digest,
+		})
+	}
+	return list, nil
 }
 
 // unicastOnly says why a client may not have a package by multicast; "" when it may.

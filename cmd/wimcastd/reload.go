@@ -16,7 +16,7 @@ import (
 func live() []string {
 	return []string{
 		"addresses", "drain", "on_stop", "multicast.ceiling", "unicast.slots", "unicast.budget", "session", "package", "limits",
-		"history.keep", "history.max_rows", "validation", "log.level",
+		"history.keep", "history.max_rows", "logs", "validation", "doctor", "log.level",
 	}
 }
 
@@ -111,6 +111,9 @@ func (d *distributionPoint) reload(path string, level zap.AtomicLevel) {
 	if d.history != nil {
 		d.history.SetKeep(time.Duration(now.History.Keep), now.History.MaxRows)
 	}
+	if d.clientLogs != nil {
+		d.clientLogs.Set(time.Duration(now.Logs.Keep), int64(now.Logs.Max))
+	}
 	_ = d.validator.Set(now.Validation.Schedule, float64(now.Validation.Rate)) // checked with the configuration
 	adjusted := d.adjust()
 	d.noteReload(true)
@@ -127,7 +130,8 @@ func (d *distributionPoint) keepFixed(now config) config {
 	used.Multicast.Ceiling = now.Multicast.Ceiling
 	used.Unicast, used.Session, used.Package, used.Limits = now.Unicast, now.Session, now.Package, now.Limits
 	used.History.Keep, used.History.MaxRows = now.History.Keep, now.History.MaxRows
-	used.Validation, used.Log = now.Validation, now.Log
+	used.Logs = now.Logs
+	used.Validation, used.Doctor, used.Log = now.Validation, now.Doctor, now.Log
 	return used
 }
 

@@ -77,9 +77,14 @@ listen = ":7798"
 record = false
 keep = "2d"
 max_rows = 2000
+[logs]
+keep = "2d"
+max = "64MiB"
 [validation]
 schedule = "@daily"
 rate = "1 MB/s"
+[doctor]
+probe = false
 [log]
 level = "debug"
 [pki]

@@ -27,6 +27,8 @@ type upkeep struct {
 	recheck func(before func(keyex.Identity, *keyex.RefusedError)) int
 	// evict takes a credential's holders out of the running sessions.
 	evict func(keyex.Identity) []string
+	// tidy removes what has been kept long enough.
+	tidy func()
 	// raise tells operators who follow events.
 	raise func(alarm string)
 	log   *zap.Logger
@@ -54,6 +56,9 @@ func (u *upkeep) run(ctx context.Context, ticks <-chan time.Time) {
 func (u *upkeep) round() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.tidy != nil {
+		u.tidy()
+	}
 	if u.renew != nil {
 		switch renewed, err := u.renew(); {
 		case err != nil:
@@ -85,7 +90,7 @@ func (u *upkeep) round() {
 // newUpkeep wires the upkeep of a daemon whose listener and sessions are there.
 func (d *distributionPoint) newUpkeep() *upkeep {
 	u := &upkeep{
-		reread: d.trust.ReloadCRL, recheck: d.listener.Recheck, raise: d.events.Raise, log: d.log,
+		reread: d.trust.ReloadCRL, recheck: d.listener.Recheck, tidy: d.expireLogs, raise: d.events.Raise, log: d.log,
 		evict: func(holder keyex.Identity) []string { return evictHolders(d.sessions, holder) },
 	}
 	if d.authority != nil {

@@ -21,8 +21,9 @@ type Conn struct {
 	dtls          *dtls.Conn
 	peer          Identity
 	remote, local netip.AddrPort
-	certificates  [][]byte     // the peer's
-	heard         atomic.Int64 // when the last message came, Unix nanoseconds
+	certificates  [][]byte // the peer's
+	born          time.Time
+	heard         atomic.Int64 // when the last message came, in nanoseconds from born on: a clock that is set doesn't change it
 
 	once  sync.Once
 	cause atomic.Pointer[error] // why this side closed it
@@ -44,9 +45,13 @@ var (
 )
 
 func newConn(d *dtls.Conn, peer Identity, remote, local netip.AddrPort, below lower) *Conn {
-	c := &Conn{dtls: d, peer: peer, remote: remote, local: local, below: below}
-	c.heard.Store(time.Now().UnixNano())
+	c := &Conn{dtls: d, peer: peer, remote: remote, local: local, below: below, born: time.Now()}
 	return c
+}
+
+// silent returns for how long nothing has come.
+func (c *Conn) silent(now time.Time) time.Duration {
+	return now.Sub(c.born) - time.Duration(c.heard.Load())
 }
 
 // Send sends one message of 1 to MaxMessage bytes. msg stays the caller's. That
@@ -82,7 +87,7 @@ func (c *Conn) Receive(buf []byte) (int, error) {
 			// hands such errors out once each and goes on.
 			continue
 		}
-		c.heard.Store(time.Now().UnixNano())
+		c.heard.Store(int64(time.Since(c.born)))
 		return n, nil
 	}
 }

@@ -52,18 +52,23 @@ func Dial(ctx context.Context, addr netip.AddrPort, credentials *Credentials) (*
 
 // explain tells nothing-answers from refused.
 func (w *wire) explain(ctx context.Context, addr netip.AddrPort, err error) error {
-	switch refused := w.result(err); {
+	refused := w.result(err)
+	switch {
 	case refused.Reason != Failed:
 		return refused
 	case w.absent.Load():
-		return fmt.Errorf("%w: nothing listens on UDP port %d there; start wimcastd, or check the address", ErrUnreachable, addr.Port())
+		return fmt.Errorf("%w: %w on UDP port %d there; start wimcastd, or check the address", ErrUnreachable, ErrNothingListens, addr.Port())
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Cause(ctx)
 	case ctx.Err() != nil && !w.heard.Load():
 		return fmt.Errorf("%w: nothing answers; check the address, that wimcastd runs, and that firewalls pass UDP port %d", ErrUnreachable, addr.Port())
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: it answers, but the handshake doesn't end; check for packet loss and that packets of 1,228 bytes pass", ErrUnreachable)
-	default:
-		return refused
 	}
+	// The socket's own trouble, such as a route that went away or an ICMP error that reads otherwise on
+	// other systems, is no word of anybody: trying again may help.
+	if failed, ok := errors.AsType[*net.OpError](err); ok {
+		return fmt.Errorf("%w: %w; check the address and the network", ErrUnreachable, failed)
+	}
+	return refused
 }

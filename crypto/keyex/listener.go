@@ -136,7 +136,7 @@ func (l *Listener) Close() error {
 
 // Stats returns a snapshot of the counters.
 func (l *Listener) Stats() Stats {
-	s := Stats{Handshakes: l.results.Snapshot(), Dropped: l.drops.snapshot(), ReceiveBuffer: l.buffer}
+	s := Stats{Handshakes: l.results.Snapshot(), Dropped: l.drops.snapshot(), ReceiveBuffer: l.buffer, ReceiveBufferAsked: l.cfg.ReceiveBuffer}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.HalfOpen, s.Unproven, s.Associations = l.table.answered, l.table.unproven.Len(), l.table.live
@@ -183,7 +183,7 @@ func (l *Listener) reap() {
 			return
 		case now := <-tick.C:
 			for _, c := range l.conns() {
-				if now.UnixNano()-c.heard.Load() > int64(l.cfg.Idle) {
+				if c.silent(now) > l.cfg.Idle {
 					l.drops.add(DropIdle)
 					c.closeFor(fmt.Errorf("%w: silent for %v", ErrClosed, l.cfg.Idle))
 				}

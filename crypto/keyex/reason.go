@@ -40,6 +40,9 @@ func Reasons() []Reason {
 // that ended the handshake (exit code 3).
 var ErrUnreachable = errors.New("server unreachable")
 
+// ErrNothingListens is in the chain besides when the host said so: it is there, and nothing has the port.
+var ErrNothingListens = errors.New("nothing listens")
+
 // ErrClosed is returned by operations on what was closed on this side.
 var ErrClosed = errors.New("closed")
 

@@ -64,6 +64,8 @@ type Stats struct {
 	Unproven      int // handshakes under way whose address hasn't
 	Associations  int // authenticated and not closed
 	ReceiveBuffer int // bytes, as the kernel grants it; 0 when it doesn't tell
+	// ReceiveBufferAsked is what was asked for, in bytes.
+	ReceiveBufferAsked int
 }
 
 type drops struct {

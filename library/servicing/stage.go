@@ -29,9 +29,15 @@ type stageExecutor struct{}
 
 var _ executor = stageExecutor{}
 
+// Where a client that applies an image finds what is staged in it.
+const (
+	StagedDir    = "/Windows/Setup/wimcast"
+	StagedAnswer = "unattend.xml" // in StagedDir
+)
+
 // Places in an image.
 const (
-	stageDir      = "/Windows/Setup/wimcast"
+	stageDir      = StagedDir
 	setupComplete = "/Windows/Setup/Scripts/SetupComplete.cmd"
 )
 
@@ -78,7 +84,7 @@ func (stageExecutor) apply(ctx context.Context, t *target, u *Update, file strin
 	for _, made := range []struct {
 		name string
 		make func([]staged) ([]byte, error)
-	}{{"updates.json", stagedList}, {"unattend.xml", answerFile}, {"firstboot.cmd", firstBoot}, {"offline.cmd", offline}} {
+	}{{"updates.json", stagedList}, {StagedAnswer, answerFile}, {"firstboot.cmd", firstBoot}, {"offline.cmd", offline}} {
 		b, err := made.make(list)
 		if err != nil {
 			return "", err

@@ -46,6 +46,23 @@ type Serviced struct {
 // IsZero reports whether nothing was changed here.
 func (s Serviced) IsZero() bool { return len(s.Updates) == 0 && s.Parent == "" && s.Run == "" }
 
+// cluster is how much of a volume the last part of a file takes in vain on average, in bytes: half of the 4 KiB that
+// NTFS and ext4 give out by default.
+const cluster = 2 << 10
+
+// maxRoom bounds Room: more than any volume has.
+const maxRoom = 1 << 60
+
+// Room returns how many bytes the image takes on a volume once it is applied: each file once, whatever links it has, and what files take
+// by being many. It believes the XML.
+func (i *Image) Room() int64 {
+	n := min(i.TotalBytes, maxRoom)
+	if i.HardLinkBytes < n {
+		n -= i.HardLinkBytes
+	}
+	return int64(n + cluster*(min(i.Files, maxRoom/cluster/2)+min(i.Directories, maxRoom/cluster/2)))
+}
+
 // Edition returns EDITIONID, or what FLAGS says in its place.
 func (i *Image) Edition() string {
 	if i.EditionID != "" {

@@ -12,10 +12,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ErrMissing says that wimlib-imagex isn't installed.
@@ -41,29 +43,41 @@ const maxSaid = 2000
 
 // run runs wimlib-imagex and returns what it printed on standard output.
 func run(ctx context.Context, input string, args ...string) ([]byte, error) {
+	out := &bounded{limit: maxOutput}
+	if err := runTo(ctx, out, input, args...); err != nil {
+		return nil, err
+	}
+	if out.over {
+		return nil, fmt.Errorf("wimlib-imagex %s: it printed more than %d bytes", args[0], maxOutput)
+	}
+	return out.kept.Bytes(), nil
+}
+
+// afterKill is how long a command's output is waited for once it was ended: what it started may still hold it open.
+const afterKill = 5 * time.Second
+
+// runTo runs wimlib-imagex with its standard output going to out.
+func runTo(ctx context.Context, out io.Writer, input string, args ...string) error {
 	path, err := exec.LookPath("wimlib-imagex")
 	if err != nil {
-		return nil, ErrMissing
+		return ErrMissing
 	}
 	name, all := program(ctx, path, args)
 	cmd := exec.CommandContext(ctx, name, all...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "WIMLIB_IMAGEX_IGNORE_CASE=1")
 	cmd.Stdin = strings.NewReader(input)
-	var out, said bounded
-	out.limit, said.limit = maxOutput, maxOutput
-	cmd.Stdout, cmd.Stderr = &out, &said
+	said := &bounded{limit: maxOutput}
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, said, afterKill
 	err = cmd.Run()
 	switch exit, failed := errors.AsType[*exec.ExitError](err); {
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("wimlib-imagex %s: %w", args[0], context.Cause(ctx))
+		return fmt.Errorf("wimlib-imagex %s: %w", args[0], context.Cause(ctx))
 	case failed:
-		return nil, &Error{Command: args[0], Code: exit.ExitCode(), Text: lastWords(said.kept.Bytes())}
+		return &Error{Command: args[0], Code: exit.ExitCode(), Text: lastWords(said.kept.Bytes())}
 	case err != nil:
-		return nil, fmt.Errorf("wimlib-imagex %s: %w", args[0], err)
-	case out.over:
-		return nil, fmt.Errorf("wimlib-imagex %s: it printed more than %d bytes", args[0], maxOutput)
+		return fmt.Errorf("wimlib-imagex %s: %w", args[0], err)
 	}
-	return out.kept.Bytes(), nil
+	return nil
 }
 
 // bounded is a buffer that throws away what is beyond its limit. It has no method but Write to be filled by: io.Copy would

@@ -25,7 +25,7 @@ const HeaderLen = 16
 //	+---------------+---------------+-------------------------------+
 //	| version, kind | epoch         | session tag                   |
 //	+---------------+---------------+-------------------------------+
-//	| send time (µs of the server's clock, low 32 bits)             |
+//	| send time (µs of the session's clock, low 32 bits)            |
 //	+---------------------------------------------------------------+
 //	| packet number                                                 |
 //	|                                                               |

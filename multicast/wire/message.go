@@ -16,6 +16,7 @@ const (
 	TypeEpochHeard    Type = 0x07
 	TypeDone          Type = 0x08
 	TypeUnicastWanted Type = 0x09
+	TypeApplied       Type = 0x0e
 	TypeWelcome       Type = 0x81
 	TypeRefused       Type = 0x82
 	TypeRoots         Type = 0x83
@@ -26,6 +27,14 @@ const (
 	TypeUnicastAnswer Type = 0x89
 	TypeNotice        Type = 0x8a
 	TypeQueued        Type = 0x8b
+	TypeAppliedHeard  Type = 0x8e
+
+	TypeDeploymentsWanted Type = 0x10
+	TypeDeployments       Type = 0x90
+	TypeProbeWanted       Type = 0x11
+	TypeProbeGranted      Type = 0x91
+	TypeProbeRefused      Type = 0x92
+	TypeProbeSent         Type = 0x93
 )
 
 // Message is a control message.
@@ -66,6 +75,10 @@ func Parse(b []byte) (Message, error) {
 		return parseDone(r)
 	case TypeUnicastWanted:
 		return parseUnicastWanted(r)
+	case TypeApplied:
+		return parseApplied(r)
+	case TypeAppliedHeard:
+		return parseAppliedHeard(r)
 	case TypeWelcome:
 		return parseWelcome(r)
 	case TypeRefused:
@@ -86,6 +99,18 @@ func Parse(b []byte) (Message, error) {
 		return parseNotice(r)
 	case TypeQueued:
 		return parseQueued(r)
+	case TypeDeploymentsWanted:
+		return parseDeploymentsWanted(r)
+	case TypeDeployments:
+		return parseDeployments(r)
+	case TypeProbeWanted:
+		return parseProbeWanted(r)
+	case TypeProbeGranted:
+		return parseProbeGranted(r)
+	case TypeProbeRefused:
+		return parseProbeRefused(r)
+	case TypeProbeSent:
+		return parseProbeSent(r)
 	default:
 		return nil, fmt.Errorf("parse control message of type %#02x: %w", uint8(t), ErrMalformed)
 	}

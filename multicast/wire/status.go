@@ -56,6 +56,8 @@ type Status struct {
 	Pass      uint32        // pass ends so far
 	Cursor    uint32        // block of the latest turn of needed blocks
 	Clients   uint32        // in the session
+	Room      uint32        // clients that have a part in the cast or have it all, over all its sessions
+	Proven    uint32        // of Room: have it all
 	GRTT      time.Duration // whole µs on the wire
 	Rate      uint64        // bytes/s, as sent now
 	RateLimit uint64        // bytes/s, never exceeded
@@ -88,6 +90,8 @@ func AppendStatus(b []byte, s *Status, session [16]byte, header []byte, key ed25
 	b = binary.BigEndian.AppendUint32(b, s.Pass)
 	b = binary.BigEndian.AppendUint32(b, s.Cursor)
 	b = binary.BigEndian.AppendUint32(b, s.Clients)
+	b = binary.BigEndian.AppendUint32(b, s.Room)
+	b = binary.BigEndian.AppendUint32(b, s.Proven)
 	b = binary.BigEndian.AppendUint32(b, uint32(s.GRTT/time.Microsecond))
 	b = binary.BigEndian.AppendUint64(b, s.Rate)
 	b = binary.BigEndian.AppendUint64(b, s.RateLimit)
@@ -131,6 +135,8 @@ func ParseStatus(b []byte, session [16]byte, header []byte, key ed25519.PublicKe
 	r.zero(3)
 	r.check(promises <= MaxPromises && reporters <= MaxReporters)
 	s.Epoch, s.Pass, s.Cursor, s.Clients = r.u32(), r.u32(), r.u32(), r.u32()
+	s.Room, s.Proven = r.u32(), r.u32()
+	r.check(s.Proven <= s.Room)
 	s.GRTT = time.Duration(r.u32()) * time.Microsecond
 	s.Rate, s.RateLimit = r.u64(), r.u64()
 	s.MinClients, s.WaitingNow = r.u32(), r.u32()

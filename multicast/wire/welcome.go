@@ -19,6 +19,9 @@ type Welcome struct {
 	UnicastOnly bool
 	SymbolSize  uint16
 	ImageSize   uint64
+	Images      uint16 // in the WIM, 0 where that isn't known
+	Index       uint16 // of the one to apply, from 1 on; 0: none is named, and there are several
+	Room        uint64 // bytes that it takes unpacked; the least of all where none is named; 0 where that isn't known
 	Digest      [32]byte
 	Epoch       uint32
 	Secret      [32]byte
@@ -66,6 +69,9 @@ func (m *Welcome) Append(b []byte) []byte {
 	b = append(b, m.Mode, flags)
 	b = binary.BigEndian.AppendUint16(b, m.SymbolSize)
 	b = binary.BigEndian.AppendUint64(b, m.ImageSize)
+	b = binary.BigEndian.AppendUint16(b, m.Images)
+	b = binary.BigEndian.AppendUint16(b, m.Index)
+	b = binary.BigEndian.AppendUint64(b, m.Room)
 	b = append(b, m.Digest[:]...)
 	b = binary.BigEndian.AppendUint32(b, m.Epoch)
 	b = append(b, m.Secret[:]...)
@@ -91,6 +97,8 @@ func parseWelcome(r *reader) (*Welcome, error) {
 	m.Unicast, m.OutOfReach, m.Overflow = flags&flagUnicast != 0, flags&flagOutOfReach != 0, flags&flagOverflow != 0
 	m.UnicastOnly = flags&flagUnicastOnly != 0
 	m.SymbolSize, m.ImageSize = r.u16(), r.u64()
+	m.Images, m.Index, m.Room = r.u16(), r.u16(), r.u64()
+	r.check(m.Index <= m.Images)
 	r.copyTo(m.Digest[:])
 	m.Epoch = r.u32()
 	r.copyTo(m.Secret[:])

@@ -36,7 +36,7 @@ func samples() []Message {
 		&Join{},
 		&Welcome{
 			Request: 7, Client: 3, Session: filled[[16]byte](9), Mode: 1, Unicast: true, OutOfReach: true, Overflow: true, UnicastOnly: true, SymbolSize: 1408,
-			ImageSize: 5 << 30, Digest: filled[[32]byte](5), Epoch: 1, Secret: filled[[32]byte](6), Position: 1 << 40, RateLimit: 112_500_000,
+			ImageSize: 5 << 30, Images: 11, Index: 6, Room: 15 << 30, Digest: filled[[32]byte](5), Epoch: 1, Secret: filled[[32]byte](6), Position: 1 << 40, RateLimit: 112_500_000,
 			Group: netip.MustParseAddrPort("239.195.16.1:63000"), Source: netip.MustParseAddr("10.77.0.1"), PublicKey: filled[[32]byte](7),
 			Resume: filled[[16]byte](8), HTTPSPort: 8443, Token: filled[[32]byte](10), Package: "w11@2026.11", Notice: "a word",
 		},
@@ -61,11 +61,22 @@ func samples() []Message {
 		&EpochHeard{Client: 3, Number: 2},
 		&Done{Client: 3, Result: Failed, Multicast: 1, Unicast: 2, Held: 3, Seed: 4, Reason: "disk full"},
 		&DoneHeard{Client: 3},
+		&Applied{Client: 3, Resume: filled[[16]byte](12), Failed: true, Index: 6, Took: 192 * time.Second, Reason: "DISM ended with 112"},
+		&AppliedHeard{Client: 3},
 		&UnicastWanted{Client: 3, Reason: GroupSilent},
 		&UnicastAnswer{Client: 3, Granted: true},
 		&UnicastAnswer{Client: 3, Later: true, Text: "22 of 24 clients wait"},
 		&UnicastAnswer{Client: 3, Text: "package w11 is multicast-only"},
 		&Notice{Client: 3, Kind: NoticeEvicted, Text: "evicted by the operator"},
+		&DeploymentsWanted{Request: 7, First: 3},
+		&Deployments{Request: 7, First: 3, Total: 5, List: []Deployment{
+			{Name: "lab12", Package: "w11@2026.11", Index: 2, Direct: true, Size: 5 << 30, Digest: filled[[32]byte](5)}, {},
+		}},
+		&Deployments{Request: 7, List: []Deployment{}},
+		&ProbeWanted{Request: 8, MaxPayload: 1472},
+		probeSample(),
+		&ProbeRefused{Request: 8, Code: ProbeTooSoon, Again: 42 * time.Second, Text: "one a minute"},
+		&ProbeSent{Request: 8, Packets: 1690},
 	}
 }
 
@@ -126,7 +137,8 @@ func TestLongestMessagesFit(t *testing.T) {
 		&Welcome{Package: long, Notice: long, Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 		&Roots{Hashes: make([][32]byte, MaxRoots)},
 		&NACK{Lacks: make([]Lack, MaxNACKBlocks)},
-		&Done{Reason: long}, &Queued{Text: long},
+		&Done{Reason: long}, &Applied{Reason: long}, &Queued{Text: long}, &ProbeRefused{Text: long},
+		&ProbeGranted{Sizes: make([]uint16, 2*MaxProbeSizes), Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 	} {
 		if n := len(m.Append(nil)); n > MaxControl {
 			t.Errorf("%T: %d bytes, more than %d", m, n, MaxControl)
@@ -140,15 +152,21 @@ func TestLongestMessagesFit(t *testing.T) {
 
 func TestHostileMessages(t *testing.T) {
 	for name, b := range map[string][]byte{
-		"empty":                {},
-		"unknown type":         {0x55, 1, 2, 3},
-		"too long":             make([]byte, MaxControl+1),
-		"NACK of nothing":      (&NACK{Client: 1}).Append(nil),
-		"NACK of zero symbols": (&NACK{Client: 1, Lacks: []Lack{{Block: 1}}}).Append(nil),
-		"need beyond 32 bits":  {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
-		"need part of none":    {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-		"need, long uvarint":   {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
-		"bad address length":   append([]byte{0x81}, make([]byte, 150)...),
+		"empty":                     {},
+		"unknown type":              {0x55, 1, 2, 3},
+		"too long":                  make([]byte, MaxControl+1),
+		"NACK of nothing":           (&NACK{Client: 1}).Append(nil),
+		"NACK of zero symbols":      (&NACK{Client: 1, Lacks: []Lack{{Block: 1}}}).Append(nil),
+		"need beyond 32 bits":       {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
+		"need part of none":         {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"need, long uvarint":        {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
+		"index beyond images":       (&Welcome{Images: 3, Index: 4}).Append(nil),
+		"bad address length":        append([]byte{0x81}, make([]byte, 150)...),
+		"more deployments than all": (&Deployments{First: 2, Total: 2, List: []Deployment{{Name: "lab12"}}}).Append(nil),
+		"deployments of no bytes":   {0x90, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 0xff},
+		"deployments, version 2":    {0x10, 2, 0, 0, 0, 1, 0, 0},
+		"applied, other flags":      append(append([]byte{0x0e}, make([]byte, 20)...), append([]byte{2}, make([]byte, 11)...)...),
+		"applied for a year":        (&Applied{Took: 365 * 24 * time.Hour}).Append(nil),
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v", name, m, err)
@@ -215,7 +233,7 @@ func TestHeaderAndSymbol(t *testing.T) {
 
 func statusSample() *Status {
 	return &Status{
-		State: Casting, Epoch: 2, Pass: 3, Cursor: 44, Clients: 24, GRTT: 5 * time.Millisecond, Rate: 1e8, RateLimit: 112_500_000,
+		State: Casting, Epoch: 2, Pass: 3, Cursor: 44, Clients: 12, Room: 24, Proven: 11, GRTT: 5 * time.Millisecond, Rate: 1e8, RateLimit: 112_500_000,
 		Promises: []Promise{{Block: 4, Symbols: 2}, {Block: 40, Symbols: 63}}, Reporters: []uint32{1, 9},
 	}
 }
@@ -251,6 +269,44 @@ func TestStatus(t *testing.T) {
 	full := &Status{Promises: make([]Promise, 500), Reporters: make([]uint32, 100)}
 	if n := len(AppendStatus(nil, full, session, header, key)); HeaderLen+n+16 > 24+1344+16 {
 		t.Errorf("the largest status takes %d bytes, more than a symbol of the smallest size", n)
+	}
+}
+
+// TestStatusGolden holds the bytes of a status, signature included, against testdata/golden_status.txt.
+func TestStatusGolden(t *testing.T) {
+	const path = "testdata/golden_status.txt"
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	header := make([]byte, HeaderLen)
+	Header{Kind: KindStatus, Number: 5}.Put(header)
+	var got strings.Builder
+	for _, s := range []*Status{statusSample(), waitingSample()} {
+		fmt.Fprintf(&got, "%v %s\n", s.State, hex.EncodeToString(AppendStatus(nil, s, filled[[16]byte](1), header, key)))
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("wire format changed:\n%s\nwant:\n%s", got.String(), want)
+	}
+}
+
+// TestStatusOfRoom: a room can't have more clients that are done than clients.
+func TestStatusOfRoom(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	header := make([]byte, HeaderLen)
+	for proven, ok := range map[uint32]bool{0: true, 24: true, 25: false, 1 << 31: false} {
+		s := statusSample()
+		s.Proven = proven
+		got, err := ParseStatus(AppendStatus(nil, s, [16]byte{}, header, key), [16]byte{}, header, key.Public().(ed25519.PublicKey))
+		if (err == nil) != ok || ok && got.Proven != proven {
+			t.Errorf("%d of %d: %+v, %v", proven, s.Room, got, err)
+		}
 	}
 }
 
@@ -290,7 +346,7 @@ func TestScheduledStatus(t *testing.T) {
 
 func waitingSample() *Status {
 	return &Status{
-		State: Waiting, Epoch: 2, Clients: 25, GRTT: 5 * time.Millisecond, RateLimit: 112_500_000,
+		State: Waiting, Epoch: 2, Clients: 25, Room: 25, GRTT: 5 * time.Millisecond, RateLimit: 112_500_000,
 		Scheduled: true, MinClients: 24, WaitingNow: 22, StartIn: 199_750 * time.Millisecond,
 	}
 }

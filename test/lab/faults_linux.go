@@ -14,6 +14,7 @@ type faults struct {
 	uplink    loss // from the host
 	pruned    bool
 	blackhole bool
+	maxPacket int // bytes of IP that pass the port towards the host; 0: all
 }
 
 // loss is a share of packets in parts per million, or bursts.
@@ -191,6 +192,9 @@ func (h *Host) setRules(ctx context.Context) error {
 	if f.blackhole {
 		drop := fmt.Sprintf("counter name %s_%s drop", counterSwallowed, h.port)
 		up, down = append(up, drop), append(down, drop)
+	}
+	if f.maxPacket > 0 {
+		down = append(down, fmt.Sprintf("ip length > %d drop", f.maxPacket))
 	}
 	if f.pruned {
 		up = append(up, fmt.Sprintf("ip protocol igmp counter name %s_%s drop", counterPruned, h.port))

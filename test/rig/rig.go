@@ -73,7 +73,6 @@ type Config struct {
 	Top       string // keys outside of tables
 	Multicast string // of [multicast]
 	Admin     string // of [admin]
-	Metrics   string // of [metrics]; default: a free port
 }
 
 // StartDaemon starts a daemon with its state in dir and waits until it is ready.
@@ -91,11 +90,8 @@ func (d *Daemon) Configure(c Config) error {
 	if _, shared := d.Place.(Loopback); shared {
 		listen = "127.0.0.1:0" // several may run side by side
 	}
-	if c.Metrics == "" {
-		c.Metrics = `listen = "127.0.0.1:0"`
-	}
-	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\n%s\n",
-		d.Dir, listen, c.Top, d.Place.Interface(), c.Multicast, c.Admin, c.Metrics)
+	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\nlisten = \"127.0.0.1:0\"\n",
+		d.Dir, listen, c.Top, d.Place.Interface(), c.Multicast, c.Admin)
 	return os.WriteFile(d.config, []byte(text), 0o600)
 }
 
@@ -129,6 +125,14 @@ func (d *Daemon) Start(ctx context.Context) error {
 
 // Log returns what the daemon logged so far.
 func (d *Daemon) Log() string { return d.log.from(0) }
+
+// Metrics returns where the latest start of the daemon serves its metrics: a URL.
+func (d *Daemon) Metrics() string {
+	log := d.Log()
+	_, address, _ := strings.Cut(log[strings.LastIndex(log, `"msg":"ready"`):], `"metrics":"`)
+	address, _, _ = strings.Cut(address, `"`)
+	return "http://" + address + "/metrics"
+}
 
 // Bundle returns the path of the first join bundle.
 func (d *Daemon) Bundle() string { return filepath.Join(d.Dir, "room.join") }
@@ -219,6 +223,11 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 	Code    int     `json:"exit_code"`
 	Error   string  `json:"error"`
+
+	Index   int      `json:"applied_index"`
+	Applied float64  `json:"apply_seconds"`
+	Updates bool     `json:"updates_installed"`
+	Logs    []string `json:"logs"`
 }
 
 // Get is a running `wimcast get`.
@@ -239,8 +248,13 @@ type Get struct {
 
 // StartGet starts `wimcast get --json` at a place.
 func StartGet(ctx context.Context, place Place, programs Programs, args ...string) (*Get, error) {
+	return startClient(ctx, place, programs, append([]string{"get", "--name", place.Name()}, args...))
+}
+
+// startClient starts a command that receives and tells of it as `get --json` does.
+func startClient(ctx context.Context, place Place, programs Programs, args []string) (*Get, error) {
 	g := &Get{Place: place, exited: make(chan struct{}), wake: make(chan struct{})}
-	all := append([]string{"--json", "get", "--name", place.Name()}, args...)
+	all := append([]string{"--json"}, args...)
 	g.cmd = place.Command(ctx, programs.Client, all...)
 	g.cmd.Stderr = &g.errOut
 	out, err := g.cmd.StdoutPipe()

@@ -1,12 +1,14 @@
 // Command report turns the output of go test -json on standard input into what
 // a person reads: the closing line of each package, everything that a failing
 // test said, the reason of each skip, and a count at the end. It exits with
-// status 1 when a test or a build failed, and when no test ran at all.
+// status 1 when a test or a build failed, and when no test ran at all; with -all
+// also when a test was skipped.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -27,15 +29,22 @@ type event struct {
 type tally struct{ passed, failed, skipped, broken int }
 
 func main() {
+	all := flag.Bool("all", false, "a test that is skipped is a failure")
+	flag.Parse()
 	t, err := report(os.Stdin, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error: report:", err)
 		os.Exit(1)
 	}
 	fmt.Printf("%d tests passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
-	if t.passed == 0 || t.failed > 0 || t.broken > 0 {
+	if !t.good(*all) {
 		os.Exit(1)
 	}
+}
+
+// good reports whether all is well; all asks that nothing was skipped.
+func (t *tally) good(all bool) bool {
+	return t.passed > 0 && t.failed == 0 && t.broken == 0 && (!all || t.skipped == 0)
 }
 
 // report copies what matters from r to w and counts.

@@ -68,3 +68,22 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+// TestGood: a run counts when something passed and nothing failed; where all is asked for, a skip is a failure.
+func TestGood(t *testing.T) {
+	for _, c := range []struct {
+		tally     tally
+		good, all bool
+	}{
+		{tally{}, false, false},
+		{tally{skipped: 1}, false, false},
+		{tally{passed: 2}, true, true},
+		{tally{passed: 2, skipped: 1}, true, false},
+		{tally{passed: 2, failed: 1}, false, false},
+		{tally{passed: 2, broken: 1}, false, false},
+	} {
+		if good, all := c.tally.good(false), c.tally.good(true); good != c.good || all != c.all {
+			t.Errorf("%+v: %v, with -all %v; want %v, %v", c.tally, good, all, c.good, c.all)
+		}
+	}
+}

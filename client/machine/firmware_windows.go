@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"fmt"
@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// readSystem asks Windows for the firmware's table; what can't be read stays zero.
-func readSystem() system {
+// ReadSystem asks Windows for the firmware's table; what can't be read stays zero.
+func ReadSystem() System {
 	table, err := firmwareTable()
 	if err != nil {
-		return system{}
+		return System{}
 	}
 	s, err := parseFirmwareTable(table)
 	if err != nil {
-		return system{}
+		return System{}
 	}
 	return s
 }

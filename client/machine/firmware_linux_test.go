@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 
 func TestReadDMI(t *testing.T) {
 	dir := t.TempDir()
-	if got := readDMI(dir); got != (system{}) {
+	if got := readDMI(dir); got != (System{}) {
 		t.Errorf("out of nothing: %+v", got)
 	}
 	for name, text := range map[string]string{"product_uuid": "00112233-4455-6677-8899-aabbccddeeff\n", "product_serial": "PC-0042\n"} {
@@ -16,25 +16,14 @@ func TestReadDMI(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := system{printedUUID, "PC-0042"}
+	want := System{printedUUID, "PC-0042"}
 	if got := readDMI(dir); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "product_serial"), make([]byte, 1<<16), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := readDMI(dir); got.serial != "" || got.uuid != printedUUID {
+	if got := readDMI(dir); got.Serial != "" || got.UUID != printedUUID {
 		t.Errorf("with a huge serial number: %+v", got)
-	}
-}
-
-// TestThisMachine: the firmware's word goes into the join as it is.
-func TestThisMachine(t *testing.T) {
-	m, firmware := thisMachine("pc01"), readSystem()
-	if m.Host != "pc01" || m.UUID != firmware.uuid || m.Serial != firmware.serial {
-		t.Errorf("%+v, the firmware says %+v", m, firmware)
-	}
-	if thisMachine("").Host == "" {
-		t.Error("no host name")
 	}
 }

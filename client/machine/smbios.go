@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"bytes"
@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// system is what a machine's firmware says of the machine (SMBIOS, DSP0134, section
+// System is what a machine's firmware says of the machine (SMBIOS, DSP0134, section
 // 7.2). Fields that aren't there, or hold what makers leave in them, are zero.
-type system struct {
-	uuid   [16]byte // in the order that it is printed in
-	serial string
+type System struct {
+	UUID   [16]byte // in the order that it is printed in
+	Serial string
 }
 
 // maxFirmwareTable bounds a firmware table that is read, in bytes. Real ones have a
@@ -27,20 +27,20 @@ const maxFirmwareTable = 1 << 20
 // (RawSMBIOSData): a header, then SMBIOS structures.
 //
 //	u8 calling method | u8 major | u8 minor | u8 DMI revision | u32 length of what follows, little-endian
-func parseFirmwareTable(b []byte) (system, error) {
+func parseFirmwareTable(b []byte) (System, error) {
 	const header = 8
 	if len(b) < header || len(b) > maxFirmwareTable {
-		return system{}, fmt.Errorf("read SMBIOS table: it has %d bytes", len(b))
+		return System{}, fmt.Errorf("read SMBIOS table: it has %d bytes", len(b))
 	}
 	length := binary.LittleEndian.Uint32(b[4:])
 	if uint64(length) > uint64(len(b)-header) {
-		return system{}, fmt.Errorf("read SMBIOS table: %d bytes where it claims %d", len(b)-header, length)
+		return System{}, fmt.Errorf("read SMBIOS table: %d bytes where it claims %d", len(b)-header, length)
 	}
 	// Before 2.6 the order of a UUID's bytes wasn't said; Linux prints it as it lies.
 	swapped := b[1] > 2 || b[1] == 2 && b[2] >= 6
 	s, err := parseStructures(b[header:][:length], swapped)
 	if err != nil {
-		return system{}, fmt.Errorf("read SMBIOS table: %w", err)
+		return System{}, fmt.Errorf("read SMBIOS table: %w", err)
 	}
 	return s, nil
 }
@@ -49,7 +49,7 @@ func parseFirmwareTable(b []byte) (system, error) {
 // a formatted area, then its strings, each ended by a zero byte, and one more.
 //
 //	u8 type | u8 length of the formatted area | u16 handle | ...
-func parseStructures(b []byte, swapped bool) (system, error) {
+func parseStructures(b []byte, swapped bool) (System, error) {
 	const (
 		head       = 4
 		typeSystem = 1
@@ -57,7 +57,7 @@ func parseStructures(b []byte, swapped bool) (system, error) {
 	)
 	for len(b) > 0 {
 		if len(b) < head || b[1] < head || int(b[1]) > len(b) {
-			return system{}, errors.New("a structure breaks off")
+			return System{}, errors.New("a structure breaks off")
 		}
 		kind, area := b[0], b[:b[1]]
 		if kind == typeEnd {
@@ -65,38 +65,38 @@ func parseStructures(b []byte, swapped bool) (system, error) {
 		}
 		texts, after, ok := bytes.Cut(b[len(area):], []byte{0, 0})
 		if !ok {
-			return system{}, errors.New("the strings of a structure have no end")
+			return System{}, errors.New("the strings of a structure have no end")
 		}
 		if kind == typeSystem {
 			return parseSystem(area, bytes.Split(texts, []byte{0}), swapped)
 		}
 		b = after
 	}
-	return system{}, errors.New("no structure describes the system")
+	return System{}, errors.New("no structure describes the system")
 }
 
 // parseSystem reads a structure of type 1.
 //
 //	head | u8 manufacturer | u8 product | u8 version | u8 serial | 16 UUID | ...   (string numbers from 1, 0 is none)
-func parseSystem(area []byte, texts [][]byte, swapped bool) (system, error) {
+func parseSystem(area []byte, texts [][]byte, swapped bool) (System, error) {
 	const serialAt, uuidAt = 7, 8
-	var s system
+	var s System
 	if len(area) > serialAt {
 		switch n := int(area[serialAt]); {
 		case n > len(texts):
-			return system{}, fmt.Errorf("the serial number is string %d of %d", n, len(texts))
+			return System{}, fmt.Errorf("the serial number is string %d of %d", n, len(texts))
 		case n > 0:
-			s.serial = usableSerial(string(texts[n-1]))
+			s.Serial = usableSerial(string(texts[n-1]))
 		}
 	}
-	if len(area) >= uuidAt+len(s.uuid) {
+	if len(area) >= uuidAt+len(s.UUID) {
 		uuid := [16]byte(area[uuidAt:])
 		if swapped { // the first three fields are little-endian (section 7.2.1)
 			slices.Reverse(uuid[0:4])
 			slices.Reverse(uuid[4:6])
 			slices.Reverse(uuid[6:8])
 		}
-		s.uuid = usableUUID(uuid)
+		s.UUID = usableUUID(uuid)
 	}
 	return s, nil
 }

@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"io"
@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 )
 
-// readSystem reads what the kernel found in the firmware.
-func readSystem() system { return readDMI("/sys/class/dmi/id") }
+// ReadSystem reads what the kernel found in the firmware.
+func ReadSystem() System { return readDMI("/sys/class/dmi/id") }
 
 // readDMI reads the attributes of a directory; those of machines are root's to read.
-func readDMI(dir string) system {
-	return system{uuid: parseUUID(attribute(dir, "product_uuid")), serial: usableSerial(attribute(dir, "product_serial"))}
+func readDMI(dir string) System {
+	return System{UUID: parseUUID(attribute(dir, "product_uuid")), Serial: usableSerial(attribute(dir, "product_serial"))}
 }
 
 // attribute reads a file of sysfs, none of which is larger than a page.

@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"encoding/binary"
@@ -42,22 +42,22 @@ func TestParseFirmwareTable(t *testing.T) {
 	bare := structure(3, []byte{1, 2})
 	end := structure(127, nil)
 	good := structure(1, systemArea(3, storedUUID), "Maker", "Model 7", " PC-0042 ")
-	wanted := system{printedUUID, "PC-0042"}
+	wanted := System{printedUUID, "PC-0042"}
 	for name, tc := range map[string]struct {
 		raw  []byte
-		want system
+		want System
 	}{
 		"first":               {rawSMBIOS(3, 2, good, end), wanted},
 		"after others":        {rawSMBIOS(2, 8, bios, bare, good, end), wanted},
 		"no end mark":         {rawSMBIOS(2, 6, good), wanted},
 		"bytes after its end": {append(rawSMBIOS(2, 6, good), "more"...), wanted},
-		"before 2.6":          {rawSMBIOS(2, 5, good), system{storedUUID, "PC-0042"}},
-		"no serial":           {rawSMBIOS(3, 0, structure(1, systemArea(0, storedUUID), "Maker", "Model 7")), system{uuid: printedUUID}},
-		"of version 2.0":      {rawSMBIOS(2, 0, structure(1, []byte{1, 2, 0, 3}, "Maker", "Model 7", "PC-0042")), system{serial: "PC-0042"}},
-		"of no fields":        {rawSMBIOS(2, 0, structure(1, nil)), system{}},
-		"a maker's leavings":  {rawSMBIOS(3, 0, structure(1, systemArea(1, [16]byte{}), "To be filled by O.E.M.")), system{}},
-		"all bits one":        {rawSMBIOS(3, 0, structure(1, systemArea(1, [16]byte(slices.Repeat([]byte{0xff}, 16))), "X1")), system{serial: "X1"}},
-		"the maker's example": {rawSMBIOS(3, 0, structure(1, systemArea(1, [16]byte{0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0, 9}), "X1")), system{serial: "X1"}},
+		"before 2.6":          {rawSMBIOS(2, 5, good), System{storedUUID, "PC-0042"}},
+		"no serial":           {rawSMBIOS(3, 0, structure(1, systemArea(0, storedUUID), "Maker", "Model 7")), System{UUID: printedUUID}},
+		"of version 2.0":      {rawSMBIOS(2, 0, structure(1, []byte{1, 2, 0, 3}, "Maker", "Model 7", "PC-0042")), System{Serial: "PC-0042"}},
+		"of no fields":        {rawSMBIOS(2, 0, structure(1, nil)), System{}},
+		"a maker's leavings":  {rawSMBIOS(3, 0, structure(1, systemArea(1, [16]byte{}), "To be filled by O.E.M.")), System{}},
+		"all bits one":        {rawSMBIOS(3, 0, structure(1, systemArea(1, [16]byte(slices.Repeat([]byte{0xff}, 16))), "X1")), System{Serial: "X1"}},
+		"the maker's example": {rawSMBIOS(3, 0, structure(1, systemArea(1, [16]byte{0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0, 9}), "X1")), System{Serial: "X1"}},
 	} {
 		if got, err := parseFirmwareTable(tc.raw); err != nil || got != tc.want {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, tc.want)
@@ -126,10 +126,10 @@ func FuzzParseFirmwareTable(f *testing.F) {
 	f.Add([]byte{0, 3, 0, 0, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := parseFirmwareTable(raw)
-		if err != nil && s != (system{}) {
+		if err != nil && s != (System{}) {
 			t.Errorf("%+v beside %v", s, err)
 		}
-		if !strings.Contains(string(raw), s.serial) || usableSerial(s.serial) != s.serial || usableUUID(s.uuid) != s.uuid {
+		if !strings.Contains(string(raw), s.Serial) || usableSerial(s.Serial) != s.Serial || usableUUID(s.UUID) != s.UUID {
 			t.Errorf("made up %+v", s)
 		}
 	})
