@@ -398,7 +398,9 @@ func TestWinPEInjectRefuses(t *testing.T) {
 		{"no processor", 1, "", []layout{bare}, []string{"--bundle", "room.join"}, 1, "doesn't say for which processor it is; next: wimlib-imagex info boot.wim 1 --image-property WINDOWS/ARCH=9"},
 		{"the wrong program", 1, "12", []layout{bare}, []string{"--bundle", "room.join", "--program", filepath.Join(w.dist, "wimcast.exe")}, 1, "isn't a program for arm64, which the image is for (its machine type is 0x8664, not 0xaa64)"},
 		{"no program at all", 1, "9", []layout{bare}, []string{"--bundle", "room.join", "--program", filepath.Join(w.dist, "wimcast")}, 1, "wimcast is no Windows program"},
-		{"a deployment that no script can name", 1, "9", []layout{bare}, []string{"--bundle", "room.join", "--deployment", "prüfung"}, 1, "give the deployment a name in ASCII"},
+		{"a deployment that no script can name", 1, "9", []layout{bare}, []string{"--bundle", "room.join", "--deployment", "prüfung"}, 1, "can't stand in a start script: cmd.exe reads those in a code page"},
+		{"an option that winpe run hasn't got", 1, "9", []layout{bare}, []string{"--bundle", "room.join", "--", "--aply", "Windows"}, 2, "the start line: unknown flag --aply"},
+		{"options that only ask", 1, "9", []layout{bare}, []string{"--bundle", "room.join", "--", "--help"}, 2, "--help starts nothing; next: wimcast winpe run --help"},
 		{"a folder of ours that isn't", 1, "9", []layout{bare.with(layout{"WIMCAST/readme.txt": "x"})}, []string{"--bundle", "room.join"}, 1, `there is a folder \wimcast that wimcast winpe inject didn't make`},
 		{"a script with a mark", 1, "9", []layout{bare.with(layout{"Windows/System32/startnet.cmd": "\xef\xbb\xbfwpeinit\r\n"})}, []string{"--bundle", "room.join"}, 1, "it begins with a byte order mark"},
 	} {
@@ -434,9 +436,9 @@ func TestWinPEInjectRefuses(t *testing.T) {
 func TestWinPEInjectAgain(t *testing.T) {
 	w := newWorkshop(t)
 	w.make(1, "9", bare)
-	w.room("--deployment", "lab 12 & 100%")
+	w.room("--deployment", "lab 12 & 100%", "--", "--volume", "My Data", `--apply=W:\`, "--index=1", "--reboot")
 	first := w.bytes(w.boot)
-	if got := w.file(1, "/wimcast/start.cmd"); !strings.Contains(got, "\r\n\"%~dp0wimcast.exe\" winpe run --bundle \"%~dp0room.join\" --deployment=\"lab 12 & 100%%\"\r\n") || strings.Count(got, "\n") != strings.Count(got, "\r\n") {
+	if got := w.file(1, "/wimcast/start.cmd"); !strings.Contains(got, "\r\n\"%~dp0wimcast.exe\" winpe run --bundle \"%~dp0room.join\" \"--deployment=lab 12 & 100%%\" \"--volume\" \"My Data\" \"--apply=W:\\\\\" \"--index=1\" \"--reboot\"\r\n") || strings.Count(got, "\n") != strings.Count(got, "\r\n") {
 		t.Errorf("start.cmd:\n%s", got)
 	}
 	w.bundle("room.join", keyex.WinPE, time.Now().Add(-time.Hour))

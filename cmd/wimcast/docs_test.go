@@ -40,6 +40,7 @@ func real(root *kong.Node, line string) string {
 	}
 	learn(root)
 	value := false
+	line, options, handed := strings.Cut(line, " -- ")
 	for word := range strings.FieldsSeq(line) {
 		word = strings.Trim(word, ",.:")
 		if value {
@@ -69,6 +70,9 @@ func real(root *kong.Node, line string) string {
 		node = next
 		learn(node)
 	}
+	if handed { // to what the start line of a boot image runs
+		return real(root, "winpe run "+options)
+	}
 	return ""
 }
 
@@ -80,7 +84,8 @@ func TestCommandsThatAreNamed(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"burn": "no command burn", "doctor --json": "", "image verify w11": "", "image burn": "no command burn", "get w11 --bundle x": "", "get w11 --bunde x": "no flag --bunde",
-		"image": "", "--bundle x image burn": "no command burn", "--bundle=x --json image list": "", "image set w11 --no-multicast-only": "", "bundle create --overwrite": "no flag --overwrite",
+		"image": "", "--bundle x image burn": "no command burn", "--bundle=x --json image list": "", "image set w11 --no-multicast-only": "", "winpe inject boot.wim -- --volume x": "", "winpe inject boot.wim -- --volum x": "no flag --volum",
+		"bundle create --overwrite": "no flag --overwrite",
 	} {
 		if got := real(cli.Model.Node, line); got != want {
 			t.Fatalf("%q: %q, want %q: the test can't tell", line, got, want)

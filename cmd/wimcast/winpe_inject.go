@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"wimcast/crypto/keyex"
 	"wimcast/library/bootimage"
 	"wimcast/library/wim"
@@ -24,6 +26,8 @@ type winpeInjectCommand struct {
 	Index      int    `help:"Image inside of the file, from 1 (default: the one that boots)." placeholder:"N"`
 	Remove     bool   `help:"Take everything out again."`
 	DryRun     bool   `help:"Say what would be done, and change nothing."`
+
+	Options []string `arg:"" optional:"" help:"Options of winpe run for the start line, after --: -- --apply Windows --index 1 --reboot." placeholder:"OPTION"`
 }
 
 // soonExpired is when it is said that a bundle ends: boot images live for long.
@@ -58,8 +62,11 @@ const prestart = `cmd.exe /c X:\wimcast\start.cmd`
 // Run implements the command.
 func (w *winpeInjectCommand) Run(ctx context.Context, c *console) error {
 	said := winpeInjected{File: filepath.Base(w.File), DryRun: w.DryRun, Removed: w.Remove}
-	content := bootimage.Content{Program: w.Program, Drivers: w.Drivers, Deployment: w.Deployment}
+	content := bootimage.Content{Program: w.Program, Drivers: w.Drivers, Options: w.options()}
 	if !w.Remove {
+		if err := checkRun(content.Options); err != nil {
+			return err
+		}
 		if err := w.readBundle(c, &content, &said); err != nil {
 			return err
 		}
@@ -100,6 +107,31 @@ func (w *winpeInjectCommand) Run(ctx context.Context, c *console) error {
 		}
 	}
 	return c.print(&said, func(out io.Writer) { _, _ = fmt.Fprintln(out, said.text()) })
+}
+
+// options are those of the client in the start line.
+func (w *winpeInjectCommand) options() []string {
+	if w.Deployment == "" {
+		return w.Options
+	}
+	return append([]string{"--deployment=" + w.Deployment}, w.Options...)
+}
+
+// checkRun holds that winpe run takes some options: in a boot image nobody would see until the room stands there.
+func checkRun(options []string) error {
+	asked := false
+	parser, err := kong.New(&commands{}, kong.Name("wimcast"), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) { asked = true }))
+	if err != nil {
+		panic("wimcast: " + err.Error()) // the struct is wrong
+	}
+	_, err = parser.Parse(append([]string{"winpe", "run", "--bundle=room.join"}, options...))
+	if asked {
+		err = errors.New("--help starts nothing")
+	}
+	if err != nil {
+		return &codedError{exitUsage, fmt.Errorf("winpe inject: the start line: %w; next: wimcast winpe run --help", err)}
+	}
+	return nil
 }
 
 // readBundle holds that a bundle may go into a boot image, which everybody in the room can read.

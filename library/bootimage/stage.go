@@ -16,10 +16,10 @@ import (
 
 // Content is what goes into a boot image.
 type Content struct {
-	Program    string // file; must be for the image's processor
-	Bundle     []byte // text of a join bundle; the caller has held that it may go into an image
-	Drivers    string // folder, or ""
-	Deployment string // name, or ""
+	Program string   // file; must be for the image's processor
+	Bundle  []byte   // text of a join bundle; the caller has held that it may go into an image
+	Drivers string   // folder, or ""
+	Options []string // of wimcast winpe run; the caller has held that they are
 }
 
 // machines are the processors that there is a program for: what the image's XML says, and the program's header.
@@ -77,7 +77,7 @@ func (b *Boot) stage(to string, c *Content, start *edit) (drivers int, err error
 			return 0, fmt.Errorf("drivers in %s: %w", c.Drivers, err)
 		}
 	}
-	text, err := script(c.Deployment, drivers > 0)
+	text, err := script(c.Options, drivers > 0)
 	if err != nil {
 		return 0, err
 	}

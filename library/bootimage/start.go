@@ -169,8 +169,8 @@ func withoutLine(b []byte) ([]byte, error) {
 	return t.bytes(), nil
 }
 
-// script returns start.cmd. It ends with the exit code of the client.
-func script(deployment string, drivers bool) ([]byte, error) {
+// script returns start.cmd, which runs the client with some options. It ends with the exit code of that.
+func script(options []string, drivers bool) ([]byte, error) {
 	var out bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&out, format+"\r\n", args...) }
 	line("@echo off")
@@ -183,12 +183,12 @@ func script(deployment string, drivers bool) ([]byte, error) {
 	line("rem The group's packets come from a port that was never spoken to.")
 	line("wpeutil DisableFirewall")
 	run := fmt.Sprintf(`"%%~dp0%s" winpe run --bundle "%%~dp0%s"`, programName, bundleName)
-	if deployment != "" {
-		quoted, err := quoteCmd(deployment)
+	for _, option := range options {
+		quoted, err := quoteCmd(option)
 		if err != nil {
 			return nil, err
 		}
-		run += " --deployment=" + quoted
+		run += " " + quoted
 	}
 	line("%s", run)
 	line("exit /b %%errorlevel%%")
@@ -199,11 +199,13 @@ func script(deployment string, drivers bool) ([]byte, error) {
 func quoteCmd(word string) (string, error) {
 	for _, r := range word {
 		if r < ' ' || r > '~' {
-			return "", fmt.Errorf("deployment %q: cmd.exe reads scripts in a code page that depends on the image's language; next: give the deployment a name in ASCII", word)
+			return "", fmt.Errorf("%q can't stand in a start script: cmd.exe reads those in a code page that depends on the image's language; next: name it in ASCII", word)
 		}
 	}
-	if strings.Contains(word, `"`) || strings.HasSuffix(word, `\`) {
-		return "", fmt.Errorf("deployment %q: no deployment has such a name; next: wimcast deployment list", word)
+	if strings.Contains(word, `"`) {
+		return "", fmt.Errorf("%q can't stand in a start script: it has a quote in it; next: leave that out", word)
 	}
-	return `"` + strings.ReplaceAll(word, "%", "%%") + `"`, nil
+	// A backslash before the closing quote would take that for a part of the word.
+	bare := strings.TrimRight(word, `\`)
+	return `"` + strings.ReplaceAll(word, "%", "%%") + word[len(bare):] + `"`, nil
 }

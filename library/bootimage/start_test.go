@@ -107,7 +107,7 @@ func TestTextKeepsBytes(t *testing.T) {
 
 // TestScript: real lines of cmd.exe, with what was asked for.
 func TestScript(t *testing.T) {
-	plain, err := script("", false)
+	plain, err := script(nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestScript(t *testing.T) {
 	if string(plain) != want {
 		t.Errorf("%q, want %q", plain, want)
 	}
-	for word, want := range map[string]string{"lab12": `"lab12"`, "50% & more": `"50%% & more"`, `a"b`: "", "a\nb": "", "ü": "", `a\`: ""} {
+	for word, want := range map[string]string{"lab12": `"lab12"`, "50% & more": `"50%% & more"`, `a"b`: "", "a\nb": "", "ü": "", `--apply=W:\`: `"--apply=W:\\"`, `a\b`: `"a\b"`, "": `""`} {
 		got, err := quoteCmd(word)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %s, %v; want %s", word, got, err, want)
