@@ -27,10 +27,10 @@ const (
 	TypeNotice        Type = 0x8a
 	TypeQueued        Type = 0x8b
 
-	TypeProbeWanted  Type = 0x10
-	TypeProbeGranted Type = 0x90
-	TypeProbeRefused Type = 0x91
-	TypeProbeSent    Type = 0x92
+	TypeProbeWanted  Type = 0x11
+	TypeProbeGranted Type = 0x91
+	TypeProbeRefused Type = 0x92
+	TypeProbeSent    Type = 0x93
 )
 
 // Message is a control message.
