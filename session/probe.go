@@ -215,7 +215,7 @@ func (s *Server) castBurst(ctx context.Context, b *burst, way *ProbeWay) (sent u
 		}
 		s.shares.spend(now, size)
 		clear(packet[:size])
-		wire.Header{Kind: wire.KindProbe, Epoch: 1, Tag: uint16(g.Session[0])<<8 | uint16(g.Session[1]), Sent: uint32(now.UnixMicro()), Number: uint64(i) + 1}.Put(packet)
+		wire.Header{Kind: wire.KindProbe, Epoch: 1, Tag: uint16(g.Session[0])<<8 | uint16(g.Session[1]), Sent: uint32(now.Sub(b.starts).Microseconds()), Number: uint64(i) + 1}.Put(packet)
 		sealed := keys.Seal(packet[:size-crypto.Overhead], wire.HeaderLen, uint64(i)+1)
 		if err := way.Caster.Send(sealed, size); err != nil {
 			s.cfg.Log.Warn("probe burst ended early", zap.Stringer("group", g.Group), zap.Uint32("sent", i), zap.Error(err))

@@ -355,7 +355,7 @@ func TestDoctorForbidden(t *testing.T) {
 	if err := s.daemon.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.daemon.Configure(rig.Config{Metrics: "listen = \"127.0.0.1:0\"\n[doctor]\nprobe = false"}); err != nil {
+	if err := s.daemon.Configure(rig.Config{Top: "[doctor]\nprobe = false"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.daemon.Start(s.ctx); err != nil {
