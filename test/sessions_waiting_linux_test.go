@@ -142,7 +142,7 @@ func TestSessionsQueueListens(t *testing.T) {
 		}
 		return queued != nil
 	})
-	if text, ok := queued.Happened("unicast"); !ok || !strings.Contains(text, "silent") {
+	if text, ok := queued.Happened("unicast"); !ok || !strings.Contains(text, "nothing of group") {
 		t.Errorf("it doesn't show why: %q, events %v", text, queued.Events())
 	}
 	for _, c := range deaf {

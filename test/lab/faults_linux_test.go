@@ -281,6 +281,9 @@ func TestRefusedSettings(t *testing.T) {
 		"bursts at once":      pc.SetBursts(ctx, 100, 2*time.Second, 0),
 		"negative rate":       pc.SetRate(ctx, -1, time.Second),
 		"rate without queue":  pc.SetRate(ctx, 1_000_000, 0),
+		"packets of nothing":  pc.SetMaxPacket(ctx, 100),
+		"no firewall's words": pc.SetFirewall(ctx, "all that is evil"),
+		"asks all the time":   room.SetQuerier(ctx, time.Millisecond),
 	} {
 		if err == nil {
 			t.Errorf("%s: accepted", what)
