@@ -10,19 +10,26 @@
  *  3. setsockopt(IP_ADD_SOURCE_MEMBERSHIP) and its three siblings. Wine hands struct ip_mreq_source to
  *     Linux as it is, but Windows' order is group, source, interface and Linux' is group, interface,
  *     source.
+ *  4. NtSetInformationFile(FileDispositionInformationEx), by which Go's os.RemoveAll and os.Root delete. Wine
+ *     has it not and says STATUS_NOT_IMPLEMENTED, which Windows never does; older Windows say
+ *     STATUS_NOT_SUPPORTED, and Go then deletes the older way.
  *
- * Go loads this DLL first of all, and finds the functions of ws2_32.dll by their names, one by one, as
- * they are needed. So once loaded, the DLL points those names in ws2_32's table of exports at its own
- * functions. Their places are 32-bit offsets from the beginning of ws2_32, hence the page of jumps.
+ * Go loads this DLL first of all, and finds the functions of other DLLs by their names, one by one, as they
+ * are needed. So once loaded, the DLL points those names in the others' tables of exports at its own
+ * functions. Places there are 32-bit offsets from the beginning of a DLL, hence the pages of jumps.
  */
 #include <winsock2.h>
 #include <windows.h>
+#include <winternl.h>
 #include <string.h>
 
 #define SIO_UDP_CONNRESET_ 0x9800000C
 #define SIO_UDP_NETRESET_ 0x9800000F
 #define FIRST_SOURCE_OPTION 15 /* IP_ADD_SOURCE_MEMBERSHIP, in ws2ipdef.h; then drop, block, unblock */
 #define LAST_SOURCE_OPTION 18
+#define FILE_DISPOSITION_INFORMATION_EX 64
+#define NOT_IMPLEMENTED ((NTSTATUS)0xC0000002)
+#define NOT_SUPPORTED ((NTSTATUS)0xC00000BB)
 
 BOOLEAN WINAPI SystemFunction036(PVOID buffer, ULONG length); /* RtlGenRandom, of advapi32 */
 
@@ -38,7 +45,7 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(BYTE *buffer, SIZE_T length)
 	return TRUE;
 }
 
-/* The calls of ws2_32 below go through this DLL's own table of imports, which was filled before
+/* The calls of other DLLs below go through this DLL's own table of imports, which was filled before
  * the exports changed: they reach Wine's functions. */
 
 static int WINAPI ioctl_mended(SOCKET s, DWORD code, LPVOID in, DWORD in_len, LPVOID out, DWORD out_len,
@@ -65,6 +72,14 @@ static int WINAPI setsockopt_mended(SOCKET s, int level, int option, const char 
 	return setsockopt(s, level, option, value, length);
 }
 
+NTSTATUS NTAPI NtSetInformationFile(HANDLE, PIO_STATUS_BLOCK, PVOID, ULONG, FILE_INFORMATION_CLASS);
+
+static NTSTATUS NTAPI set_information_mended(HANDLE file, PIO_STATUS_BLOCK io, PVOID information, ULONG length, FILE_INFORMATION_CLASS class)
+{
+	NTSTATUS status = NtSetInformationFile(file, io, information, length, class);
+	return (int)class == FILE_DISPOSITION_INFORMATION_EX && status == NOT_IMPLEMENTED ? NOT_SUPPORTED : status;
+}
+
 /* page_above returns a page that a 32-bit offset from base reaches. */
 static BYTE *page_above(BYTE *base)
 {
@@ -77,28 +92,30 @@ static BYTE *page_above(BYTE *base)
 	return NULL;
 }
 
-/* redirect points an exported name at a function, by a jump written to *jump. */
-static BOOL redirect(BYTE *base, const char *name, void *function, BYTE **jump)
+/* redirect points an exported name of a loaded DLL at a function, by a jump. */
+static BOOL redirect(const char *dll, const char *name, void *function)
 {
-	IMAGE_NT_HEADERS *headers = (IMAGE_NT_HEADERS *)(base + ((IMAGE_DOS_HEADER *)base)->e_lfanew);
-	DWORD directory = headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_EXPORT].VirtualAddress;
-	IMAGE_EXPORT_DIRECTORY *exports = (IMAGE_EXPORT_DIRECTORY *)(base + directory);
-	DWORD *names = (DWORD *)(base + exports->AddressOfNames);
-	DWORD *functions = (DWORD *)(base + exports->AddressOfFunctions);
-	WORD *ordinals = (WORD *)(base + exports->AddressOfNameOrdinals);
 	static const BYTE jmp[6] = {0xff, 0x25, 0, 0, 0, 0}; /* jmp [rip+0], and the address follows */
-	DWORD i, old;
+	BYTE *base = (BYTE *)GetModuleHandleA(dll);
+	BYTE *jump = base ? page_above(base) : NULL;
+	IMAGE_NT_HEADERS *headers;
+	IMAGE_EXPORT_DIRECTORY *exports;
+	DWORD *names, *slot, i, old;
+	if (!jump)
+		return FALSE;
+	memcpy(jump, jmp, sizeof jmp);
+	memcpy(jump + sizeof jmp, &function, sizeof function);
+	headers = (IMAGE_NT_HEADERS *)(base + ((IMAGE_DOS_HEADER *)base)->e_lfanew);
+	exports = (IMAGE_EXPORT_DIRECTORY *)(base + headers->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_EXPORT].VirtualAddress);
+	names = (DWORD *)(base + exports->AddressOfNames);
 	for (i = 0; i < exports->NumberOfNames; i++) {
-		DWORD *slot = &functions[ordinals[i]];
 		if (strcmp((char *)base + names[i], name) != 0)
 			continue;
-		memcpy(*jump, jmp, sizeof jmp);
-		memcpy(*jump + sizeof jmp, &function, sizeof function);
+		slot = (DWORD *)(base + exports->AddressOfFunctions) + ((WORD *)(base + exports->AddressOfNameOrdinals))[i];
 		if (!VirtualProtect(slot, sizeof *slot, PAGE_READWRITE, &old))
 			return FALSE;
-		*slot = (DWORD)(*jump - base);
+		*slot = (DWORD)(jump - base);
 		VirtualProtect(slot, sizeof *slot, old, &old);
-		*jump += 16;
 		return TRUE;
 	}
 	return FALSE;
@@ -107,12 +124,10 @@ static BOOL redirect(BYTE *base, const char *name, void *function, BYTE **jump)
 /* A failure here fails the load, and Go's runtime says which DLL it was. */
 BOOL WINAPI DllMain(HINSTANCE self, DWORD reason, LPVOID reserved)
 {
-	BYTE *base, *jump;
 	(void)reserved;
 	if (reason != DLL_PROCESS_ATTACH)
 		return TRUE;
 	DisableThreadLibraryCalls(self);
-	base = (BYTE *)GetModuleHandleA("ws2_32.dll");
-	jump = base ? page_above(base) : NULL;
-	return jump && redirect(base, "WSAIoctl", ioctl_mended, &jump) && redirect(base, "setsockopt", setsockopt_mended, &jump);
+	return redirect("ws2_32.dll", "WSAIoctl", ioctl_mended) && redirect("ws2_32.dll", "setsockopt", setsockopt_mended) &&
+		redirect("ntdll.dll", "NtSetInformationFile", set_information_mended);
 }
