@@ -35,7 +35,7 @@ func appliedTo(o *outcome) (r appliedResult) {
 }
 
 func appliedText(a *apply.Result) string {
-	text := fmt.Sprintf("image %s applied in %s", imageText(&a.Image), a.Elapsed.Round(100*time.Millisecond))
+	text := fmt.Sprintf("image %s applied to %s in %s", imageText(&a.Image), a.Target, a.Elapsed.Round(100*time.Millisecond))
 	if a.Updates {
 		text += ", its staged updates installed"
 	}
@@ -82,6 +82,9 @@ func (g *getCommand) applies(output *string, screen *screen) (*applying, error) 
 	}
 	var err error
 	if a.target, err = apply.OpenTarget(g.Apply, g.ForceApply, mine...); err != nil {
+		return nil, err
+	}
+	if err := a.target.Takes(a.dism != ""); err != nil { // DISM applies Windows, and nothing else
 		return nil, err
 	}
 	if g.Output == "" {
