@@ -87,7 +87,7 @@ const (
 // applies is a client that proved an image and may apply it now.
 type applies struct {
 	name, serial string // of its certificate
-	told       bool
+	told         bool
 	Applied
 }
 
