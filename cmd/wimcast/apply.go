@@ -146,6 +146,9 @@ func (a *applying) run(ctx context.Context, file *client.File, result *outcome) 
 	return err
 }
 
+// tellStopped is how long a client that is being stopped tries to tell the server so.
+const tellStopped = 3 * time.Second
+
 // tell tells the server what came of it, as a courtesy: also when the client is being stopped.
 func (a *applying) tell(ctx context.Context, reach *reacher, result *outcome, failed error) {
 	index, took, reason := 0, time.Duration(0), ""
@@ -155,7 +158,13 @@ func (a *applying) tell(ctx context.Context, reach *reacher, result *outcome, fa
 	if failed != nil {
 		reason = failed.Error()
 	}
-	if err := session.TellApplied(context.WithoutCancel(ctx), reach.dial, result.Ticket, failed != nil, index, took, reason); err != nil {
+	telling := context.WithoutCancel(ctx)
+	if ctx.Err() != nil { // somebody waits for the end
+		var stop context.CancelFunc
+		telling, stop = context.WithTimeout(telling, tellStopped)
+		defer stop()
+	}
+	if err := session.TellApplied(telling, reach.dial, result.Ticket, failed != nil, index, took, reason); err != nil {
 		a.screen.event("notice", fmt.Sprintf("the distribution point wasn't told that the image was applied: %v", err))
 	}
 }
