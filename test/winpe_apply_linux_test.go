@@ -2,11 +2,13 @@ package test
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +37,7 @@ if [ -n "$answer" ]; then
 	[ -f "$answer" ] && [ -n "$configsetroot" ] || exit 2
 	exit 0
 fi
-if [ "$(cat "$FAIL")" = wait ]; then mkdir -p "$dir/Windows"; printf '[==  5.0%%  ]'; exec sleep 3600; fi
+if [ "$(cat "$FAIL")" = wait ]; then mkdir -p "$dir/Windows"; echo $$ >"$FAIL.pid"; printf '[==  5.0%%  ]'; sleep 3600; fi
 if [ -s "$FAIL" ]; then mkdir -p "$dir/Windows"; echo "Error: 1392"; exit "$(cat "$FAIL")"; fi
 printf '\r[===   10.0%%   ]'
 wimlib-imagex apply "$file" "$index" "$dir" >/dev/null || exit 5
@@ -281,7 +283,12 @@ func TestWinPEApplyAgain(t *testing.T) {
 		if r, _, err := g.Wait(s.ctx); err != nil || signal == syscall.SIGTERM && (r.Code != 9 || !strings.Contains(r.Error, "it was stopped; log ")) {
 			t.Errorf("%v: %+v, %v", signal, r, err)
 		}
-		_ = syscall.Kill(-g.Cmd().Process.Pid, syscall.SIGKILL) // what it ran, which a power loss ends too
+		pid, err := strconv.Atoi(strings.TrimSpace(string(read(t, fail+".pid"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Kill(-pid, syscall.SIGKILL) }) // the stand-in's own child, which a kill leaves
+		s.await("what it ran to end", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
 		s.write(s.dir, "fail", "")
 		if again, totals = s.ended(s.applies("pc03", target, "--dism", dism), 0); totals.Held != again.Size {
 			t.Errorf("%v: %+v, %+v", signal, again, totals)

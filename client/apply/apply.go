@@ -48,6 +48,7 @@ type Job struct {
 type Result struct {
 	Image   wim.Image // which it was; zero where it couldn't be chosen
 	Elapsed time.Duration
+	Target  string // its path
 	Updates bool   // staged updates were installed
 	Log     string // of DISM, where there is one
 }
@@ -70,6 +71,7 @@ func Available(dism string) error {
 // where the target is half applied: applying.json is there then, and the same job may be run again.
 func (j *Job) Run(ctx context.Context) (result Result, err error) {
 	began := time.Now()
+	result.Target = j.Target.Path
 	defer func() { result.Elapsed = time.Since(began) }()
 	file, err := wim.Open(j.Content, j.Size)
 	if err != nil {
@@ -134,8 +136,9 @@ func (j *Job) check(file *wim.File, image *wim.Image) error {
 		return refused(t.Path, nil, "%s is a part of a split set; next: on the server, add the whole set again (wimcast image add)", j.File)
 	case file.Pipable && j.DISM != "":
 		return refused(t.Path, nil, "%s is of wimlib's pipable kind, which DISM doesn't read; next: on the server, wimlib-imagex export --not-pipable, and add that", j.File)
-	case t.Volume.Plain && (j.DISM != "" || windows):
-		return refused(t.Path, nil, "the volume is %s, which keeps no permissions and links, so that Windows wouldn't start from it; next: format it with NTFS", t.Volume.Kind)
+	}
+	if err := t.Takes(j.DISM != "" || windows); err != nil {
+		return err
 	}
 	if err := t.Begin(j.Digest, image.Index); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"wimcast/client/volume"
+	"wimcast/library/servicing"
 	"wimcast/library/wim"
 	"wimcast/library/wimlib"
 )
@@ -268,6 +269,13 @@ func TestApplyRefuses(t *testing.T) {
 	says(t, Available(filepath.Join(s.dir, "none")), ErrFailed, "DISM isn't here")
 	if err := Available(s.dism); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestStagedPlace: what is staged is looked for where it is put.
+func TestStagedPlace(t *testing.T) {
+	if "/"+stagedDir != servicing.StagedDir || stagedAnswer != servicing.StagedAnswer {
+		t.Errorf("%s/%s, and it is put into %s/%s", stagedDir, stagedAnswer, servicing.StagedDir, servicing.StagedAnswer)
 	}
 }
 

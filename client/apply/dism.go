@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -98,7 +99,15 @@ func (d *dism) call(ctx context.Context, progress func(float64), env []string, a
 	cmd := exec.CommandContext(ctx, d.program, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = said, said, afterKill
-	err := cmd.Run()
+	runtime.LockOSThread() // see prepare on Linux
+	defer runtime.UnlockOSThread()
+	family := prepare(cmd)
+	err := cmd.Start()
+	if err == nil {
+		family.started()
+		err = cmd.Wait()
+		family.ended(ctx.Err() != nil)
+	}
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:

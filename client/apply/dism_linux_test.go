@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"wimcast/library/servicing"
 )
 
 // TestDISMArguments: exactly what DISM is called with.
@@ -36,13 +34,6 @@ func TestDISMArguments(t *testing.T) {
 	}
 	if got := slashes(d.unattendEnv()); !slices.Equal(got, []string{"configsetroot=/W/Windows/Setup/wimcast"}) {
 		t.Errorf("environment: %q", got)
-	}
-}
-
-// TestStagedPlace: what is staged is looked for where it is put.
-func TestStagedPlace(t *testing.T) {
-	if "/"+stagedDir != servicing.StagedDir || stagedAnswer != servicing.StagedAnswer {
-		t.Errorf("%s/%s, and it is put into %s/%s", stagedDir, stagedAnswer, servicing.StagedDir, servicing.StagedAnswer)
 	}
 }
 

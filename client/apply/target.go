@@ -154,6 +154,14 @@ func (t *Target) Begin(digest string, index int) error {
 		t.half.Index, t.half.Digest, t.half.Began.Format(time.DateTime))
 }
 
+// Takes refuses a volume that Windows can't be on, for an image of Windows. The error matches ErrTarget.
+func (t *Target) Takes(windows bool) error {
+	if !windows || !t.Volume.Plain {
+		return nil
+	}
+	return refused(t.Path, nil, "the volume is %s, which keeps no permissions and links, so that Windows wouldn't start from it; next: format it with NTFS", t.Volume.Kind)
+}
+
 // Fits refuses an image for which there is no room, and a volume that can't hold it. size is that of the WIM in bytes and missing how much of it
 // is still to be received into the folder download; unpacked is what the image takes, 0 where that isn't known. Free room counts as it is
 // now. Errors match ErrTarget.

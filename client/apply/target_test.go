@@ -149,6 +149,10 @@ func TestFits(t *testing.T) {
 		}
 	}
 	target.Volume = volume.Volume{Kind: "FAT32", Largest: 1<<32 - 1, Plain: true}
+	says(t, target.Takes(true), ErrTarget, "the volume is FAT32, which keeps no permissions and links")
+	if err := target.Takes(false); err != nil {
+		t.Error(err)
+	}
 	says(t, target.Fits(dir, 0, 1<<32), ErrTarget, "the volume is FAT32, whose files end at 4 GiB")
 	if err := target.Fits(dir, 0, 1<<32-1); err != nil {
 		t.Error(err)

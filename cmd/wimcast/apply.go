@@ -35,7 +35,7 @@ func appliedTo(o *outcome) (r appliedResult) {
 }
 
 func appliedText(a *apply.Result) string {
-	text := fmt.Sprintf("image %s applied in %s", imageText(&a.Image), a.Elapsed.Round(100*time.Millisecond))
+	text := fmt.Sprintf("image %s applied to %s in %s", imageText(&a.Image), a.Target, a.Elapsed.Round(100*time.Millisecond))
 	if a.Updates {
 		text += ", its staged updates installed"
 	}
@@ -82,6 +82,9 @@ func (g *getCommand) applies(output *string, screen *screen) (*applying, error) 
 	}
 	var err error
 	if a.target, err = apply.OpenTarget(g.Apply, g.ForceApply, mine...); err != nil {
+		return nil, err
+	}
+	if err := a.target.Takes(a.dism != ""); err != nil { // DISM applies Windows, and nothing else
 		return nil, err
 	}
 	if g.Output == "" {
@@ -143,6 +146,9 @@ func (a *applying) run(ctx context.Context, file *client.File, result *outcome) 
 	return err
 }
 
+// tellStopped is how long a client that is being stopped tries to tell the server so.
+const tellStopped = 3 * time.Second
+
 // tell tells the server what came of it, as a courtesy: also when the client is being stopped.
 func (a *applying) tell(ctx context.Context, reach *reacher, result *outcome, failed error) {
 	index, took, reason := 0, time.Duration(0), ""
@@ -152,7 +158,13 @@ func (a *applying) tell(ctx context.Context, reach *reacher, result *outcome, fa
 	if failed != nil {
 		reason = failed.Error()
 	}
-	if err := session.TellApplied(context.WithoutCancel(ctx), reach.dial, result.Ticket, failed != nil, index, took, reason); err != nil {
+	telling := context.WithoutCancel(ctx)
+	if ctx.Err() != nil { // somebody waits for the end
+		var stop context.CancelFunc
+		telling, stop = context.WithTimeout(telling, tellStopped)
+		defer stop()
+	}
+	if err := session.TellApplied(telling, reach.dial, result.Ticket, failed != nil, index, took, reason); err != nil {
 		a.screen.event("notice", fmt.Sprintf("the distribution point wasn't told that the image was applied: %v", err))
 	}
 }
