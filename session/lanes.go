@@ -32,7 +32,7 @@ type castBook struct {
 	barred  map[*link]*RefusedError // control channels that must not come back, whatever machine they claim to be
 	places  map[string]*place
 	rooms   map[string]headcount // by session
-	rules   *Rules // as the operator changed them; nil: as the package has them
+	rules   *Rules               // as the operator changed them; nil: as the package has them
 }
 
 // demotion is a machine's place in the slower session.

@@ -48,6 +48,10 @@ var house = map[string]room{
 		[]string{"session", "multicast", "multicast/wire", "crypto", "crypto/keyex", "library/wim"},
 		"it is a machine's side of a cast; only cmd knows it",
 	},
+	"client/screen": {
+		[]string{"session", "multicast/fault"},
+		"it shows what a receiver says of itself; only cmd knows it",
+	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
@@ -99,6 +103,7 @@ var solitary = []struct{ prefix, importer, reason string }{
 	{"github.com/klauspost/reedsolomon", "multicast/fec", "one erasure code, compared with its twin in one place"},
 	{"github.com/zeebo/blake3", "crypto", "one hash of a block"},
 	{"github.com/cloudsoda/", "library/source", "file servers, and what is known of the client's faults, in one place"},
+	{"github.com/charmbracelet/", "client/screen", "one screen, and what is known of old consoles in one place"},
 	{"modernc.org/", "api/history", "one record, and SQL in one place"},
 }
 

@@ -50,6 +50,9 @@ type getEvent struct {
 	Path   string                  `json:"path,omitempty"`
 	Result *getResult              `json:"result,omitempty"`
 	Totals *session.ReceiverTotals `json:"totals,omitempty"`
+
+	Room       int `json:"room_clients,omitempty"` // of the whole cast, those that are done included
+	RoomProven int `json:"room_proven,omitempty"`
 }
 
 type getResult struct {
@@ -66,6 +69,13 @@ type getResult struct {
 // Run implements the command.
 func (g *getCommand) Run(ctx context.Context, c *console) error {
 	screen := newScreen(c)
+	defer screen.close() // after a panic too
+	return g.run(ctx, c, screen)
+}
+
+// run receives, and shows it on a screen.
+func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error {
+	screen.asked(g.Package)
 	output := g.Output
 	if output == "" {
 		output = fileName(g.Package)
@@ -75,7 +85,7 @@ func (g *getCommand) Run(ctx context.Context, c *console) error {
 	}
 	result, err := g.receive(ctx, c, output, screen)
 	screen.result(result, output, err)
-	return err
+	return screen.told(err)
 }
 
 // receive receives the image into the file output.
@@ -113,6 +123,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		}
 	}
 
+	ctx = screen.open(ctx)
 	reach := &reacher{servers: nearestFirst(servers), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen}
 	cfg := session.ReceiverConfig{
 		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,

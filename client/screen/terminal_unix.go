@@ -1,0 +1,13 @@
+//go:build !windows
+
+package screen
+
+import "os"
+
+// addressable reports whether text can be put anywhere on a terminal.
+func addressable(_ *os.File, getenv func(string) string) bool {
+	name := getenv("TERM")
+	return name != "" && name != "dumb"
+}
+
+func hasBlocks(getenv func(string) string) bool { return utf8Locale(getenv) }
