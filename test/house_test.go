@@ -103,7 +103,7 @@ var solitary = []struct{ prefix, importer, reason string }{
 	{"github.com/klauspost/reedsolomon", "multicast/fec", "one erasure code, compared with its twin in one place"},
 	{"github.com/zeebo/blake3", "crypto", "one hash of a block"},
 	{"github.com/cloudsoda/", "library/source", "file servers, and what is known of the client's faults, in one place"},
-	{"github.com/charmbracelet/", "client/screen", "one screen, and what is known of old consoles in one place"},
+	{"github.com/muesli/", "client/screen", "one screen, and what is known of consoles in one place"},
 	{"modernc.org/", "api/history", "one record, and SQL in one place"},
 }
 

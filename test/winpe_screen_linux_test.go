@@ -85,7 +85,7 @@ func TestWinPEScreen(t *testing.T) {
 	s.shows(shown, "deployment lab12")
 	second := s.getAt(rig.Loopback("pc02"), "lab12", "--bundle", s.daemon.Bundle(), "--output", s.file("pc02"))
 	s.shows(shown, "RECEIVING")
-	s.shows(shown, "the room: 0 of 2 done")
+	s.shows(shown, "of 2 done")
 	s.hurry(rig.Config{})
 	s.exits(cmd, 0)
 	s.proven(second)

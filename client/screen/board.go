@@ -94,13 +94,6 @@ func (b *Board) End(p Phase, code int, why *fault.Fault) {
 	b.trouble = troubles{set: why}
 }
 
-// ask sets a question to the person; "": none.
-func (b *Board) ask(prompt string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.state.Prompt = prompt
-}
-
 // State returns what there is to show at a moment. Time may not go back from one call to the next.
 func (b *Board) State(now time.Time) State {
 	b.mu.Lock()

@@ -4,33 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
-
-	tea "github.com/charmbracelet/bubbletea"
 )
 
 // Implementation constants of the full screen.
 const (
-	redrawEvery = 250 * time.Millisecond // without a key: a person doesn't read faster, and the cast needs the processor
-	framesMost  = 10                     // a second
+	redrawEvery = 250 * time.Millisecond // a person doesn't read faster, and the cast needs the processor
+	redrawLeast = 100 * time.Millisecond // between two after keys, however fast they come
 	answerMost  = 200                    // letters of an answer
 )
 
 // Full shows a Board on all of a terminal, and hears its keys. Use NewFull, then Run once.
 type Full struct {
 	board   *Board
-	program *tea.Program
+	in, out *os.File
 	stop    func()
 	look    Look
+	quit    chan struct{}
+	closed  sync.Once
+	wake    chan struct{} // something is asked
 
 	mu    sync.Mutex
-	asked *question // nil: nothing is asked
-	over  bool      // Run has ended: nobody answers any more
-	asks  sync.Mutex
+	asked *question  // nil: nothing is asked
+	over  bool       // Run has ended: nobody answers any more
+	asks  sync.Mutex // one question at a time
 }
 
 // question is something that only the person knows.
@@ -43,18 +43,58 @@ type question struct {
 // ErrNoAnswer says that the person at the screen didn't want to answer, or can't.
 var ErrNoAnswer = errors.New("no answer")
 
-// NewFull returns a screen that draws on out and hears keys from in, which may be nil. stop is called, once, when the person wants
-// it to end. It starts nothing.
-func NewFull(board *Board, in io.Reader, out io.Writer, look Look, stop func()) *Full {
-	f := &Full{board: board, stop: sync.OnceFunc(stop), look: look}
-	f.program = tea.NewProgram(&model{full: f}, tea.WithInput(in), tea.WithOutput(out), tea.WithAltScreen(), tea.WithFPS(framesMost),
-		tea.WithoutSignalHandler(), tea.WithoutBracketedPaste())
-	return f
+// NewFull returns a screen that draws on the terminal out and hears keys from the terminal in; nil for none. stop is called, once,
+// when the person wants it to end. It starts nothing.
+func NewFull(board *Board, in, out *os.File, look Look, stop func()) *Full {
+	return &Full{board: board, in: in, out: out, look: look, stop: sync.OnceFunc(stop), quit: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 // Run shows the board until Quit. The terminal is then as it was before, after an error or a panic of the screen too.
-func (f *Full) Run() error {
-	_, err := f.program.Run()
+func (f *Full) Run() (err error) {
+	defer f.end()
+	t, err := takeTTY(f.in, f.out)
+	if err != nil {
+		return fmt.Errorf("show the screen: %w", err)
+	}
+	defer func() {
+		t.giveBack()
+		if r := recover(); r != nil {
+			err = fmt.Errorf("show the screen: %w: %v", errPanic, r)
+		}
+	}()
+	m := &model{full: f}
+	tick := time.NewTicker(redrawEvery)
+	defer tick.Stop()
+	due := time.NewTimer(0) // the first drawing
+	defer due.Stop()
+	var drawn time.Time
+	soon := func() { due.Reset(max(redrawLeast-time.Since(drawn), 0)) }
+	for {
+		select {
+		case <-f.quit:
+			return nil
+		case <-tick.C:
+		case <-due.C:
+		case <-f.wake:
+			soon()
+			continue
+		case sent := <-t.keys:
+			for _, k := range keys(sent) {
+				m.key(k)
+			}
+			soon()
+			continue
+		}
+		drawn = time.Now()
+		width, height := t.size()
+		if err := t.draw(View(m.state(drawn), width, height, f.look)); err != nil {
+			return fmt.Errorf("show the screen: %w", err)
+		}
+	}
+}
+
+// end lets nobody wait for an answer any more.
+func (f *Full) end() {
 	f.mu.Lock()
 	q := f.asked
 	f.over = true
@@ -62,14 +102,10 @@ func (f *Full) Run() error {
 	if q != nil {
 		f.reply(q, "", false)
 	}
-	if err != nil {
-		return fmt.Errorf("show the screen: %w", err)
-	}
-	return nil
 }
 
 // Quit ends Run, which may not have begun yet. It doesn't wait for it.
-func (f *Full) Quit() { f.program.Quit() }
+func (f *Full) Quit() { f.closed.Do(func() { close(f.quit) }) }
 
 // Ask asks the person something and waits for the answer. What is typed isn't shown if it is hidden. One question is asked at a time.
 func (f *Full) Ask(ctx context.Context, prompt string, hidden bool) (string, error) {
@@ -80,11 +116,14 @@ func (f *Full) Ask(ctx context.Context, prompt string, hidden bool) (string, err
 	over := f.over
 	if !over {
 		f.asked = q
-		f.board.ask(prompt)
 	}
 	f.mu.Unlock()
 	if over {
 		return "", ErrNoAnswer
+	}
+	select {
+	case f.wake <- struct{}{}:
+	default:
 	}
 	select {
 	case answer, ok := <-q.answer:
@@ -113,7 +152,6 @@ func (f *Full) reply(q *question, answer string, ok bool) {
 		return
 	}
 	f.asked = nil
-	f.board.ask("")
 	if ok {
 		q.answer <- answer
 	} else {
@@ -121,68 +159,39 @@ func (f *Full) reply(q *question, answer string, ok bool) {
 	}
 }
 
-// model is the screen as Bubble Tea knows it: everything in it belongs to the program's own loop.
+// model is what keys change. It belongs to Run.
 type model struct {
-	full          *Full
-	width, height int
-	state         State
-	stopping      bool      // whether to stop is asked
-	asked         *question // that typed belongs to
-	typed         []rune
+	full     *Full
+	stopping bool      // whether to stop is asked
+	asked    *question // that typed belongs to
+	typed    []rune
 }
 
-type tick time.Time
-
-func nextTick() tea.Cmd {
-	return tea.Tick(redrawEvery, func(t time.Time) tea.Msg { return tick(t) })
-}
-
-// Init implements tea.Model.
-func (m *model) Init() tea.Cmd {
-	m.look()
-	return nextTick()
-}
-
-// Update implements tea.Model.
-func (m *model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
-	switch message := message.(type) {
-	case tick:
-		m.look()
-		return m, nextTick()
-	case tea.WindowSizeMsg:
-		m.width, m.height = message.Width, message.Height
-	case tea.KeyMsg:
-		m.key(message)
-		m.look()
+// state is what there is to show.
+func (m *model) state(now time.Time) State {
+	s := m.full.board.State(now)
+	m.hears()
+	s.Stopping = m.stopping
+	if m.asked != nil {
+		s.Prompt, s.Answer = m.asked.prompt, string(m.typed)
+		if m.asked.hidden {
+			s.Answer = strings.Repeat("*", len(m.typed))
+		}
 	}
-	return m, nil
-}
-
-// look takes the board's state.
-func (m *model) look() {
-	m.state = m.full.board.State(time.Now())
-	q := m.full.question()
-	m.hears(q)
-	m.state.Stopping, m.state.Answer = m.stopping, string(m.typed)
-	if q != nil && q.hidden {
-		m.state.Answer = strings.Repeat("*", len(m.typed))
-	}
+	return s
 }
 
 // hears begins an answer when the question is a new one.
-func (m *model) hears(q *question) {
-	if q != m.asked {
+func (m *model) hears() {
+	if q := m.full.question(); q != m.asked {
 		m.asked, m.typed = q, nil
 	}
 }
 
-// View implements tea.Model.
-func (m *model) View() string { return View(m.state, m.width, m.height, m.full.look) }
-
 // key takes a key.
-func (m *model) key(k tea.KeyMsg) {
-	m.hears(m.full.question())
-	wants := k.Type == tea.KeyCtrlC || m.asked == nil && k.Type == tea.KeyRunes && (string(k.Runes) == "q" || string(k.Runes) == "Q")
+func (m *model) key(k key) {
+	m.hears()
+	wants := k == keyCtrlC || m.asked == nil && (k == 'q' || k == 'Q')
 	switch {
 	case m.stopping && wants:
 		m.full.stop()
@@ -196,19 +205,17 @@ func (m *model) key(k tea.KeyMsg) {
 }
 
 // typing takes a key of an answer.
-func (m *model) typing(k tea.KeyMsg) {
-	switch k.Type {
-	case tea.KeyEnter:
+func (m *model) typing(k key) {
+	switch k {
+	case keyEnter:
 		m.full.reply(m.asked, string(m.typed), true)
-	case tea.KeyEsc:
+	case keyEscape:
 		m.full.reply(m.asked, "", false)
-	case tea.KeyBackspace:
+	case keyBackspace:
 		m.typed = m.typed[:max(len(m.typed)-1, 0)]
-	case tea.KeyRunes, tea.KeySpace:
-		for _, r := range k.Runes {
-			if r >= ' ' && r != utf8.RuneError && len(m.typed) < answerMost {
-				m.typed = append(m.typed, r)
-			}
+	default:
+		if k >= ' ' && len(m.typed) < answerMost {
+			m.typed = append(m.typed, rune(k))
 		}
 	}
 }

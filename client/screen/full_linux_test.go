@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
 	"github.com/creack/pty"
 	"go.uber.org/goleak"
 	"golang.org/x/term"
@@ -58,6 +57,13 @@ func newPerson(t *testing.T, width, height int) *person {
 		}
 	}()
 	return p
+}
+
+func (p *person) resize(width, height int) {
+	p.t.Helper()
+	if err := pty.Setsize(p.ptm, &pty.Winsize{Rows: uint16(height), Cols: uint16(width)}); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 func (p *person) leave() {
@@ -120,7 +126,7 @@ func TestFull(t *testing.T) {
 	p.types("q")
 	p.sees("Stop?")
 	p.types("x")
-	p.sees("q stops")
+	p.sees("goes on from here")
 	select {
 	case <-stopped:
 		t.Fatal("stopped, though the answer was no")
@@ -212,10 +218,12 @@ func TestFullResize(t *testing.T) {
 	ran := make(chan error, 1)
 	go func() { ran <- f.Run() }()
 	p.sees(strings.Repeat("-", 79))
-	f.program.Send(tea.WindowSizeMsg{Width: 40, Height: 12}) // SIGWINCH goes to the terminal's session, which isn't ours
+	p.resize(40, 12)
+	p.sees("\x1b[2J")
 	p.sees(strings.Repeat("-", 39) + "\x1b")
-	for _, size := range [][2]int{{1, 1}, {0, 0}, {3, 200}, {200, 3}, {80, 25}} {
-		f.program.Send(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
+	for _, size := range [][2]int{{1, 1}, {3, 200}, {0, 0}, {200, 3}, {80, 25}} {
+		p.resize(size[0], size[1])
+		p.sees("\x1b[2J")
 	}
 	p.sees(strings.Repeat("-", 79))
 	f.Quit()

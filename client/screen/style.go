@@ -1,7 +1,5 @@
 package screen
 
-import "github.com/charmbracelet/x/ansi"
-
 // style is what a text means; how that looks is decided here, from 16 colours. Each is legible without colour too.
 type style int
 
@@ -16,29 +14,15 @@ const (
 	asking // the person is asked
 )
 
+// sequences are what terminals take for the styles.
+var sequences = [...]string{
+	plain: "", strong: "\x1b[1m", dim: "\x1b[37m", goes: "\x1b[1;96m", waits: "\x1b[1;93m", good: "\x1b[1;92m", bad: "\x1b[1;91m", asking: "\x1b[7m",
+}
+
 // paint gives a text its style, where the terminal has colours.
 func (v *view) paint(text string, s style) string {
-	if !v.look.Colour || text == "" {
+	if !v.look.Colour || text == "" || s == plain {
 		return text
 	}
-	var a ansi.Style
-	switch s {
-	case plain:
-		return text
-	case strong:
-		a = a.Bold()
-	case dim:
-		a = a.ForegroundColor(ansi.White)
-	case goes:
-		a = a.Bold().ForegroundColor(ansi.BrightCyan)
-	case waits:
-		a = a.Bold().ForegroundColor(ansi.BrightYellow)
-	case good:
-		a = a.Bold().ForegroundColor(ansi.BrightGreen)
-	case bad:
-		a = a.Bold().ForegroundColor(ansi.BrightRed)
-	case asking:
-		a = a.Reverse()
-	}
-	return a.Styled(text)
+	return sequences[s] + text + "\x1b[m"
 }

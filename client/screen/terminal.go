@@ -15,6 +15,21 @@ func Terminal(out *os.File, getenv func(string) string) (Look, bool) {
 	return Look{Blocks: hasBlocks(getenv), Colour: getenv("NO_COLOR") == ""}, true
 }
 
+// Sizes of a terminal that doesn't say its size, as those on serial lines don't.
+const (
+	usualWidth  = 80
+	usualHeight = 24
+)
+
+// Size returns the size of a terminal, in columns and lines.
+func Size(out *os.File) (width, height int) {
+	width, height, err := term.GetSize(int(out.Fd()))
+	if err != nil || width == 0 || height == 0 {
+		return usualWidth, usualHeight
+	}
+	return width, height
+}
+
 // utf8Locale reports whether a Unix locale writes UTF-8.
 func utf8Locale(getenv func(string) string) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {

@@ -11,3 +11,6 @@ func addressable(_ *os.File, getenv func(string) string) bool {
 }
 
 func hasBlocks(getenv func(string) string) bool { return utf8Locale(getenv) }
+
+// prepareOutput has nothing to prepare: terminals take escape sequences.
+func prepareOutput(*os.File) (restore func(), err error) { return func() {}, nil }

@@ -35,3 +35,16 @@ func hasBlocks(func(string) string) bool {
 	page, err := windows.GetConsoleOutputCP()
 	return err == nil && slices.Contains(blockPages, page)
 }
+
+// prepareOutput has the console take escape sequences, until restore.
+func prepareOutput(out *os.File) (restore func(), err error) {
+	console := windows.Handle(out.Fd())
+	var mode uint32
+	if err := windows.GetConsoleMode(console, &mode); err != nil {
+		return nil, err
+	}
+	if err := windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING); err != nil {
+		return nil, err
+	}
+	return func() { _ = windows.SetConsoleMode(console, mode) }, nil
+}

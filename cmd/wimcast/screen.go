@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -53,7 +52,7 @@ func (s *screen) open(ctx context.Context) context.Context {
 	if s.c.json || s.full != nil || !can {
 		return ctx
 	}
-	var in io.Reader
+	var in *os.File
 	if term.IsTerminal(int(os.Stdin.Fd())) {
 		in = os.Stdin
 	}
@@ -231,10 +230,7 @@ func (s *screen) end(err error) {
 	if !s.close() {
 		return
 	}
-	width, height, sizeErr := term.GetSize(int(out.Fd()))
-	if sizeErr != nil {
-		width, height = 80, 25
-	}
+	width, height := display.Size(out)
 	_, _ = fmt.Fprintln(out, display.View(s.board.State(time.Now()), width, height-belowLast, s.look))
 	s.said = true
 }
