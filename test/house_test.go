@@ -49,7 +49,7 @@ var house = map[string]room{
 		"it is a machine's side of a cast; only cmd knows it",
 	},
 	"client/screen": {
-		[]string{"session", "multicast/fault"},
+		[]string{"session", "multicast/wire", "multicast/fault"},
 		"it shows what a receiver says of itself; only cmd knows it",
 	},
 	"unicast": {

@@ -83,7 +83,11 @@ func TestWinPEScreen(t *testing.T) {
 	cmd, shown, _ := s.onTerminal(nil, "get", "lab12", "--bundle", s.daemon.Bundle(), "--output", output, "--name", "pc01")
 	s.shows(shown, "for the start: 1 of 2 are here")
 	s.shows(shown, "deployment lab12")
-	second := s.getAt(rig.Loopback("pc02"), "lab12", "--bundle", s.daemon.Bundle(), "--output", s.file("pc02"))
+	second, err := rig.StartGet(s.ctx, rig.Loopback("pc02"), s.programs, "lab12", "--bundle", s.daemon.Bundle(), "--output", s.file("pc02"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Kill)
 	s.shows(shown, "RECEIVING")
 	s.shows(shown, "of 2 done")
 	s.hurry(rig.Config{})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"wimcast/multicast/fault"
+	"wimcast/multicast/wire"
 	"wimcast/session"
 )
 
@@ -130,6 +131,8 @@ func phaseOf(p *session.Progress) Phase {
 		return Writing
 	case p.Claimed > 0:
 		return Proving
+	case p.SessionState == wire.Waiting && p.Proven+p.Unproven == 0 && !p.OnUnicast:
+		return Waiting // nothing has been heard, or nothing is cast yet
 	}
 	return Receiving
 }

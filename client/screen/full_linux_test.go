@@ -126,7 +126,7 @@ func TestFull(t *testing.T) {
 	p.types("q")
 	p.sees("Stop?")
 	p.types("x")
-	p.sees("goes on from here")
+	p.sees("can go on later")
 	select {
 	case <-stopped:
 		t.Fatal("stopped, though the answer was no")

@@ -263,6 +263,8 @@ func (v *view) detail() []string {
 		lines = append(lines, fmt.Sprintf("for the start: %d of %d are here", w.Clients, w.Minimum), "starts in "+clock(w.StartIn)+" at the latest")
 	case v.Phase == Waiting && w.Start:
 		lines = append(lines, fmt.Sprintf("for the start: %d are here", w.Clients), "starts in "+clock(w.StartIn))
+	case v.Phase == Waiting:
+		lines = append(lines, "for the cast to begin")
 	case v.Phase == Proving:
 		lines = append(lines, "what an earlier try left")
 	case v.Phase == Receiving && v.Path != "":
@@ -365,7 +367,7 @@ func (v *view) help() string {
 	case v.Phase == Applying:
 		return "q stops; the image is then half applied"
 	case v.Proven > 0:
-		return "q stops; the next try goes on from here"
+		return "q stops; it can go on later"
 	}
 	return "q stops"
 }

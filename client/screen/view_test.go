@@ -33,6 +33,8 @@ func scenes() map[string]State {
 
 	waiting := base
 	waiting.Phase, waiting.Waiting = Waiting, session.Waiting{Start: true, Minimum: 24, Clients: 22, StartIn: 272 * time.Second}
+	joined := base
+	joined.Phase = Waiting
 	clockStart := base
 	clockStart.Phase, clockStart.Waiting = Waiting, session.Waiting{Start: true, Clients: 3, StartIn: 2*time.Hour + 5*time.Second}
 	queued := base
@@ -68,7 +70,7 @@ func scenes() map[string]State {
 	stopped := receiving
 	stopped.Phase, stopped.Code = Stopped, 1
 	return map[string]State{
-		"looking": looking, "waiting": waiting, "waiting-clock": clockStart, "queued": queued, "receiving": receiving, "quiet": quiet, "unicast": unicast,
+		"looking": looking, "joined": joined, "waiting": waiting, "waiting-clock": clockStart, "queued": queued, "receiving": receiving, "quiet": quiet, "unicast": unicast,
 		"stopping": stopping, "pin": pin, "proving": proving, "writing": writing, "applying": applying, "done": done, "failed": failed, "stopped": stopped,
 	}
 }
