@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"wimcast/crypto"
+	"wimcast/multicast/wire"
 )
 
 // TestRoom: every client is told how far the whole room is, and one that is done counts itself.
@@ -35,6 +36,19 @@ func TestRoom(t *testing.T) {
 			t.Errorf("the late one ends with %d of %d done", p.RoomProven, p.Room)
 		}
 	})
+}
+
+// TestRoomUnheard: a client that can't hear the group isn't told of the room, and says nothing of it, also when it is done.
+func TestRoomUnheard(t *testing.T) {
+	h := &hearing{}
+	var p Progress
+	if h.hearRoom(&p); p.Room != 0 || p.RoomProven != 0 {
+		t.Errorf("%d of %d", p.RoomProven, p.Room)
+	}
+	h.done = &wire.Done{}
+	if h.hearRoom(&p); p.Room != 0 || p.RoomProven != 0 {
+		t.Errorf("done: %d of %d", p.RoomProven, p.Room)
+	}
 }
 
 // TestRoomForgetsTheUnheard: a machine that was switched off isn't waited for on anybody's screen, and one that is done stays.

@@ -267,7 +267,7 @@ func TestDoctorControl(t *testing.T) {
 	if _, err := pc.Run(s.ctx, "ip", "route", "flush", "table", "main"); err != nil {
 		t.Fatal(err)
 	}
-	s.consult(pc).holds(t, "control", "fail", "no_route", `this machine has no way to 10\.77\.0\.1: network is unreachable`)
+	s.consult(pc).holds(t, "control", "fail", "no_route", `there is no route to distribution point 10\.77\.0\.1:7600`)
 	if _, err := pc.Run(s.ctx, "ip", "route", "add", "10.77.0.0/24", "dev", "eth0"); err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,10 @@ var house = map[string]room{
 		[]string{"client/volume", "multicast/fault"},
 		"it looks at a machine, and says what it sees in the words of all; it knows no server and no image",
 	},
+	"client/screen": {
+		[]string{"session", "multicast/wire", "multicast/fault"},
+		"it shows what a receiver says of itself; only cmd knows it",
+	},
 	"unicast": {
 		[]string{"crypto", "crypto/keyex"},
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
@@ -121,6 +125,7 @@ var solitary = []struct{ prefix, importer, reason string }{
 	{"github.com/klauspost/reedsolomon", "multicast/fec", "one erasure code, compared with its twin in one place"},
 	{"github.com/zeebo/blake3", "crypto", "one hash of a block"},
 	{"github.com/cloudsoda/", "library/source", "file servers, and what is known of the client's faults, in one place"},
+	{"github.com/muesli/", "client/screen", "one screen, and what is known of consoles in one place"},
 	{"modernc.org/", "api/history", "one record, and SQL in one place"},
 }
 

@@ -9,10 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"wimcast/client"
 	"wimcast/client/apply"
+	display "wimcast/client/screen"
 	"wimcast/library/wim"
 	"wimcast/session"
 )
@@ -198,27 +197,19 @@ var stepTexts = map[apply.Step]string{apply.StepImage: "applying the image", app
 
 // applying shows how far the applying is.
 func (s *screen) applying(step apply.Step, share float64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	every := applyEvery
-	if !s.c.json && !s.tty {
-		every = 5 * time.Second
-	}
-	if now := time.Now(); now.Sub(s.last) >= every || share >= 1 {
-		s.last = now
-	} else {
+	if !s.c.json {
+		s.phase(display.Applying, stepTexts[step])
+		s.applied(share)
 		return
 	}
-	switch {
-	case s.c.json:
+	s.mu.Lock()
+	now := time.Now()
+	due := now.Sub(s.applyTold) >= applyEvery || share >= 1
+	if due {
+		s.applyTold = now
+	}
+	s.mu.Unlock()
+	if due {
 		s.line(getEvent{Event: eventApplying, Path: string(step), Share: share})
-	case s.tty:
-		if s.bar == nil || s.bar.GetMax() != 1000 {
-			s.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(s.c.err), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
-		}
-		s.bar.Describe(stepTexts[step])
-		_ = s.bar.Set(int(share * 1000))
-	default:
-		_, _ = fmt.Fprintf(s.c.err, "%s %s: %.0f %%\n", s.last.Format(time.TimeOnly), stepTexts[step], share*100)
 	}
 }

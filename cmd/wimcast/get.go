@@ -63,6 +63,9 @@ type getEvent struct {
 	Share  float64                 `json:"share,omitempty"` // 0 to 1, of what is being applied
 	Result *getResult              `json:"result,omitempty"`
 	Totals *session.ReceiverTotals `json:"totals,omitempty"`
+
+	Room       int `json:"room_clients,omitempty"` // of the whole cast, those that are done included
+	RoomProven int `json:"room_proven,omitempty"`
 }
 
 type getResult struct {
@@ -79,12 +82,15 @@ type getResult struct {
 
 // Run implements the command.
 func (g *getCommand) Run(ctx context.Context, c *console) error {
-	return g.run(ctx, c, newScreen(c))
+	screen := newScreen(c)
+	defer screen.close() // after a panic too
+	return g.run(ctx, c, screen)
 }
 
 // run receives, and shows it on a screen.
 func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error {
 	screen.journal.add(getEvent{Event: eventBegun, Text: fmt.Sprintf("wimcast %s on %s/%s: get %s", version, runtime.GOOS, runtime.GOARCH, g.Package)})
+	screen.asked(g.Package)
 	output := g.Output
 	if output == "" {
 		output = fileName(g.Package)
@@ -101,7 +107,7 @@ func (g *getCommand) run(ctx context.Context, c *console, screen *screen) error 
 	screen.journal.add(resultEvent(&result, output, err))
 	g.shareLog(ctx, screen, &result, err)
 	a.leave(err, screen)
-	return err
+	return screen.told(err)
 }
 
 // outcome is what a get ended with.
@@ -157,6 +163,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		}
 	}
 
+	ctx = screen.open(ctx)
 	cfg := session.ReceiverConfig{
 		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },

@@ -59,7 +59,7 @@ const eventLog = "log"
 func (g *getCommand) shareLog(ctx context.Context, screen *screen, result *outcome, ended error) {
 	asked := g.SendLog != nil && *g.SendLog
 	refused := g.SendLog != nil && !*g.SendLog
-	interrupted := ctx.Err() != nil // whoever did that wants to be off
+	interrupted := ctx.Err() != nil || errors.Is(ended, errStopped) || errors.Is(ended, context.Canceled) // whoever did that wants to be off
 	if result.ways == nil || refused || !asked && (ended == nil || interrupted) {
 		return
 	}

@@ -105,7 +105,7 @@ func run(args []string, out, errOut io.Writer) int {
 	defer stop()
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(&console{out: out, err: errOut, json: cli.JSON, place: cli.place})
-	if err != nil {
+	if _, said := errors.AsType[*saidError](err); err != nil && !said {
 		fmt.Fprintf(errOut, "wimcast: %v\n", err)
 	}
 	return exitCode(err)

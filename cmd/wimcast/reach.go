@@ -104,7 +104,16 @@ func (r *reacher) dialOne(ctx context.Context, name string) (session.Control, er
 	r.mu.Lock()
 	r.server, r.local = addr, conn.LocalAddr().Addr().Unmap()
 	r.mu.Unlock()
+	r.screen.server(serverName(name, addr))
 	return conn, nil
+}
+
+// serverName is a distribution point's name as a person knows it, with its address where that isn't the name.
+func serverName(name string, addr netip.AddrPort) string {
+	if name == addr.String() {
+		return name
+	}
+	return fmt.Sprintf("%s (%v)", name, addr.Addr())
 }
 
 // interfaceFor finds the interface to hear a group on: the one named, else the one that leads to the server.

@@ -1,35 +1,102 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	display "wimcast/client/screen"
+	"wimcast/multicast/fault"
 	"wimcast/session"
 )
 
-// screen shows a person, or a program, how it goes.
+// screen shows a person, or a program, how it goes. It chooses the way: JSON where that was asked for, all of the terminal where
+// there is one that can, lines otherwise.
 type screen struct {
 	c       *console
-	tty     bool
 	journal *journal // of every event
+	board   *display.Board
+	lines   *display.Lines
 
-	mu   sync.Mutex
-	bar  *progressbar.ProgressBar
-	last time.Time
+	mu        sync.Mutex
+	full      *display.Full // nil: not on all of the terminal
+	ended     chan struct{} // closed when full has given the terminal back
+	look      display.Look
+	stop      context.CancelCauseFunc
+	applyTold time.Time // when progress of applying was last told in JSON
+	said      bool      // the last screen told how it ended
 }
 
+// tickEvery is how often progress is looked at.
+const tickEvery = 250 * time.Millisecond
+
+// errStopped ends a command that the person at the screen stopped.
+var errStopped = errors.New("stopped; what is there stays, and is resumed; next: the same command again")
+
+// newScreen returns a screen. It shows nothing before the first event, or open.
 func newScreen(c *console) *screen {
-	s := &screen{c: c, journal: new(journal)}
-	if f, ok := c.err.(*os.File); ok && !c.json {
-		s.tty = term.IsTerminal(int(f.Fd()))
+	return &screen{c: c, journal: new(journal), board: display.NewBoard("", time.Now()), lines: display.NewLines(c.err)}
+}
+
+// open takes all of the terminal, where there is one that can, until close or result. The context that it returns ends when the
+// person stops it. Opening it again changes nothing.
+func (s *screen) open(ctx context.Context) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out, _ := s.c.err.(*os.File)
+	look, can := display.Terminal(out, os.Getenv)
+	if s.c.json || s.full != nil || !can {
+		return ctx
 	}
-	return s
+	var in *os.File
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		in = os.Stdin
+	}
+	ctx, s.stop = context.WithCancelCause(ctx)
+	full := display.NewFull(s.board, in, out, look, func() { s.stop(errStopped) })
+	s.full, s.look, s.ended = full, look, make(chan struct{})
+	go func() {
+		defer close(s.ended)
+		if err := full.Run(); err != nil {
+			s.mu.Lock()
+			s.full = nil // lines go on
+			s.mu.Unlock()
+			s.event("notice", err.Error())
+		}
+	}()
+	return ctx
+}
+
+// close gives the terminal back. It returns whether there was a full screen until now.
+func (s *screen) close() bool {
+	s.mu.Lock()
+	full, ended := s.full, s.ended
+	s.mu.Unlock()
+	if ended == nil {
+		return false
+	}
+	if full != nil {
+		full.Quit()
+	}
+	<-ended
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shown := s.full != nil
+	s.full, s.ended = nil, nil
+	return shown
+}
+
+// onFull returns the full screen; nil without one.
+func (s *screen) onFull() *display.Full {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full
 }
 
 func (s *screen) line(e getEvent) {
@@ -38,93 +105,93 @@ func (s *screen) line(e getEvent) {
 	if err != nil {
 		panic("wimcast: " + err.Error())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	_, _ = fmt.Fprintf(s.c.out, "%s\n", b)
 }
 
+// asked says what is received: a deployment or a package.
+func (s *screen) asked(name string) { s.board.Asked(name) }
+
+// server says which distribution point answered.
+func (s *screen) server(name string) { s.board.Server(name) }
+
+// event says that something happened, in one line.
 func (s *screen) event(kind, text string) {
 	s.journal.add(getEvent{Event: kind, Text: text})
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	now := time.Now()
+	s.board.Event(now, kind, text)
 	switch {
 	case s.c.json:
 		s.line(getEvent{Event: kind, Text: text})
-	case s.bar != nil:
-		_ = s.bar.Clear()
-		_, _ = fmt.Fprintf(s.c.err, "%s\n", text)
-	default:
-		_, _ = fmt.Fprintf(s.c.err, "%s %s\n", time.Now().Format(time.TimeOnly), text)
+	case s.onFull() == nil:
+		s.lines.Event(now, text)
+	}
+}
+
+// phase says what is being done while nothing is received, and a few words on it.
+func (s *screen) phase(p display.Phase, detail string) { s.board.Phase(p, detail) }
+
+// applied says how much of an image has been applied, 0…1.
+func (s *screen) applied(share float64) {
+	s.board.Applied(share)
+	if !s.c.json && s.onFull() == nil {
+		s.lines.Tick(time.Now(), s.board.State(time.Now()))
+	}
+}
+
+// fault says what is wrong, until it is something else; nil: nothing is any more. kind is of the event.
+func (s *screen) fault(kind string, f *fault.Fault) {
+	s.board.Fault(f)
+	if f != nil {
+		s.event(kind, f.String())
 	}
 }
 
 // follow shows progress until the returned function is called.
 func (s *screen) follow(r *session.Receiver) (stop func()) {
+	s.board.Follow(r.Progress)
 	done := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() {
-		ticker := time.NewTicker(250 * time.Millisecond)
+		ticker := time.NewTicker(tickEvery)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-done:
 				return
-			case <-ticker.C:
-				s.progress(r.Progress())
+			case now := <-ticker.C:
+				s.tick(now, r)
 			}
 		}
 	})
-	return func() { close(done); running.Wait() }
+	return func() { close(done); running.Wait(); s.board.Follow(nil) }
 }
 
-func (s *screen) progress(p session.Progress) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *screen) tick(now time.Time, r *session.Receiver) {
+	switch {
+	case s.c.json:
+		if p := r.Progress(); p.Size > 0 {
+			s.line(progressEvent(&p))
+		}
+	case s.onFull() == nil:
+		s.lines.Tick(now, s.board.State(now))
+	}
+}
+
+func progressEvent(p *session.Progress) getEvent {
 	path := "multicast"
 	if p.OnUnicast {
 		path = "unicast"
 	}
-	waits := waitsFor(&p.Waiting)
-	switch {
-	case waits != "" && !s.c.json && !s.tty && time.Since(s.last) >= 30*time.Second:
-		s.last = time.Now()
-		_, _ = fmt.Fprintf(s.c.err, "%s %s\n", s.last.Format(time.TimeOnly), waits)
-	case p.Size == 0:
-	case s.c.json:
-		s.line(getEvent{Event: eventProgress, Proven: p.Proven, Size: p.Size, Rate: p.Rate, Path: path, Totals: &p.Totals})
-	case s.tty:
-		if s.bar == nil {
-			s.bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(s.c.err), progressbar.OptionShowBytes(true),
-				progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
-		}
-		if waits == "" {
-			waits = fmt.Sprintf("%s, %s, %d clients", p.Package, path, p.Clients)
-		}
-		s.bar.Describe(waits)
-		_ = s.bar.Set64(p.Proven)
-	case waits == "" && time.Since(s.last) >= 5*time.Second:
-		s.last = time.Now()
-		_, _ = fmt.Fprintf(s.c.err, "%s %s: %d %% proven, %s/s by %s\n", s.last.Format(time.TimeOnly), p.Package, p.Proven*100/p.Size, bytesText(p.Rate), path)
+	return getEvent{
+		Event: eventProgress, Proven: p.Proven, Size: p.Size, Rate: p.Rate, Path: path, Totals: &p.Totals, Room: p.Room, RoomProven: p.RoomProven,
 	}
 }
 
-// waitsFor says what a client waits for; "" for nothing.
-func waitsFor(w *session.Waiting) string {
-	switch {
-	case w.Start && w.Minimum > 0:
-		return fmt.Sprintf("waiting for the start: %d of %d clients, %v at most", w.Clients, w.Minimum, w.StartIn.Round(time.Second))
-	case w.Start:
-		return fmt.Sprintf("waiting for the start: %d clients, %v at most", w.Clients, w.StartIn.Round(time.Second))
-	case w.Place > 0:
-		return fmt.Sprintf("place %d in the queue: %s", w.Place, w.Reason)
-	}
-	return ""
-}
-
+// result shows how it ended, and gives the terminal back.
 func (s *screen) result(result outcome, file string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.bar != nil {
-		_ = s.bar.Clear()
-	}
+	s.end(err)
 	if s.c.json {
 		s.line(resultEvent(&result, file, err))
 		return
@@ -144,6 +211,43 @@ func (s *screen) result(result outcome, file string, err error) {
 		_, _ = fmt.Fprintln(s.c.out, appliedText(a))
 	}
 }
+
+// end closes the full screen, and leaves what it showed last where the terminal scrolls.
+func (s *screen) end(err error) {
+	phase, why := display.Done, (*fault.Fault)(nil)
+	if err != nil {
+		phase = display.Failed
+		if errors.Is(err, errStopped) || errors.Is(err, context.Canceled) {
+			phase = display.Stopped
+		}
+		f := display.Sentence("failed", err.Error())
+		why = &f
+	}
+	s.board.End(phase, exitCode(err), why)
+	out, _ := s.c.err.(*os.File)
+	if !s.close() {
+		return
+	}
+	width, height := display.Size(out)
+	_, _ = fmt.Fprintln(out, display.View(s.board.State(time.Now()), width, height-belowLast, s.look))
+	s.said = true
+}
+
+// belowLast is what the last screen leaves room for, in lines: the result, and the next prompt.
+const belowLast = 4
+
+// told marks an error that the last screen told, so that it isn't said twice.
+func (s *screen) told(err error) error {
+	if err == nil || !s.said {
+		return err
+	}
+	return &saidError{err}
+}
+
+// saidError was told to the person already.
+type saidError struct{ error }
+
+func (e *saidError) Unwrap() error { return e.error }
 
 // bytesText writes a number of bytes as people read it.
 func bytesText(n float64) string {

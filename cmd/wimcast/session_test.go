@@ -1,13 +1,11 @@
 package main
 
 import (
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"wimcast/api"
-	"wimcast/session"
 )
 
 // TestSlowLine: what a person reads of a slow client: what it takes, where it loses, what came of it.
@@ -45,23 +43,5 @@ func TestShowMuted(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "receiving, muted") {
 		t.Errorf("%s", b.String())
-	}
-}
-
-// TestScreenWaits: a client that waits tells for what, how many are there, and how long at most.
-func TestScreenWaits(t *testing.T) {
-	for _, tc := range []struct {
-		waiting session.Waiting
-		want    string
-	}{
-		{session.Waiting{Start: true, Minimum: 24, Clients: 7, StartIn: 12*time.Minute + 300*time.Millisecond}, "waiting for the start: 7 of 24 clients, 12m0s at most"},
-		{session.Waiting{Start: true, Clients: 7, StartIn: 90 * time.Second}, "waiting for the start: 7 clients, 1m30s at most"},
-		{session.Waiting{Place: 3, Reason: "the session of w11@1 has all of its 2 clients (session.max_clients)"}, "place 3 in the queue: the session of w11@1 has all of its 2 clients (session.max_clients)"},
-	} {
-		var b strings.Builder
-		newScreen(&console{out: io.Discard, err: &b}).progress(session.Progress{Waiting: tc.waiting, Size: 1000})
-		if got := b.String(); !strings.HasSuffix(got, " "+tc.want+"\n") {
-			t.Errorf("screen %q, want %q", got, tc.want)
-		}
 	}
 }

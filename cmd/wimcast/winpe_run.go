@@ -49,6 +49,9 @@ func (w *winpeRunCommand) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	screen.asked(w.Deployment)
+	ctx = screen.open(ctx)
+	defer screen.close() // after a panic too
 	get, ways, err := w.prepare(ctx, c, screen)
 	if err != nil {
 		result := outcome{Result: session.Result{Package: w.Deployment}, ways: ways}
@@ -64,9 +67,9 @@ func (w *winpeRunCommand) Run(ctx context.Context, c *console) error {
 			screen.event("notice", fmt.Sprintf("all is well, but %v; next: do it by hand", err))
 		}
 	case err != nil && w.stays(c):
-		stay(ctx, c, err)
+		stay(ctx, c, err, screen.said)
 	}
-	return err
+	return screen.told(err)
 }
 
 // receive makes the work folder and runs get. A folder that was made for nothing goes again.
@@ -281,9 +284,12 @@ func (w *winpeRunCommand) stays(c *console) bool {
 	return is && !c.json && term.IsTerminal(int(out.Fd())) && term.IsTerminal(int(os.Stdin.Fd()))
 }
 
-// stay leaves the reason on the screen until Enter is pressed, or ctx ends.
-func stay(ctx context.Context, c *console, reason error) {
-	_, _ = fmt.Fprintf(c.err, "\nwimcast: %v\n\nexit code %d; press Enter to go on\n", reason, exitCode(reason))
+// stay leaves the reason on the screen until Enter is pressed, or ctx ends. said: it is there already.
+func stay(ctx context.Context, c *console, reason error, said bool) {
+	if !said {
+		_, _ = fmt.Fprintf(c.err, "\nwimcast: %v\n", reason)
+	}
+	_, _ = fmt.Fprintf(c.err, "\nexit code %d; press Enter to go on\n", exitCode(reason))
 	pressed := make(chan struct{})
 	go func() {
 		defer close(pressed)

@@ -72,7 +72,7 @@ func (s *seeker) reason(trouble *fault.Fault) string {
 func (s *seeker) say(f fault.Fault) {
 	if text := f.String(); text != s.said {
 		s.said = text
-		s.screen.event(eventNetwork, text)
+		s.screen.fault(eventNetwork, &f)
 	}
 }
 
@@ -80,6 +80,7 @@ func (s *seeker) say(f fault.Fault) {
 func (s *seeker) clear() {
 	if s.said != "" {
 		s.said = ""
+		s.screen.fault("", nil)
 		s.screen.event(eventNetwork, "the distribution point answers")
 	}
 }

@@ -49,8 +49,14 @@ func samples() map[string]Fault {
 		"NotRunning":        NotRunning(server),
 		"UDPBlocked":        UDPBlocked(server),
 		"HostSilent":        HostSilent(server),
-		"NameUnknown":       NameUnknown("wim.example:7600", err),
-		"NoRoute":           NoRoute(server, err),
+		"MissingAdapter":    MissingAdapter(),
+		"MissingDriver":     MissingDriver([]string{"VEN_8086&DEV_15F3"}),
+		"AdaptersOff":       AdaptersOff([]string{"eth0"}),
+		"MissingLink":       MissingLink([]string{"eth0"}, []string{"VEN_8086&DEV_15F3"}),
+		"MissingAddress":    MissingAddress([]string{"eth0"}, netip.MustParseAddr("169.254.7.9")),
+		"SilentServer":      SilentServer([]string{server.String()}, netip.MustParseAddr("10.77.0.11")),
+		"UnknownName":       UnknownName([]string{"wim.example:7600"}, netip.Addr{}),
+		"NoRoute":           NoRoute([]string{server.String()}, netip.MustParseAddr("10.77.0.11")),
 		"TCPBlocked":        TCPBlocked(server),
 		"TCPStalls":         TCPStalls(server),
 		"Refused":           Refused(errors.New("certificate refused: expired; write a new bundle: wimcast bundle create")),
@@ -61,8 +67,8 @@ func samples() map[string]Fault {
 	}
 }
 
-// ownFiles are those whose constructors samples has.
-var ownFiles = []string{"group.go", "machine.go", "control.go"}
+// files are those whose constructors samples has.
+var files = []string{"group.go", "machine.go", "control.go", "network.go"}
 
 // TestSentences: every constructor makes one plain sentence for what is wrong and one for what to do, short enough for a control message.
 func TestSentences(t *testing.T) {
@@ -82,13 +88,13 @@ func TestSentences(t *testing.T) {
 			t.Errorf("%s: %d bytes, at most %d: %s", name, len(f.String()), longest, f)
 		}
 	}
-	files := token.NewFileSet()
-	for _, name := range ownFiles {
+	set := token.NewFileSet()
+	for _, name := range files {
 		text, err := os.ReadFile(filepath.Clean(name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		file, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(set, name, text, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
