@@ -12,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"wimcast/multicast/fault"
-	"wimcast/session"
 )
 
 // atTerminal opens a terminal, and reads all that is written to it until text returns it.
