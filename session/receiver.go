@@ -77,6 +77,9 @@ type ReceiverConfig struct {
 	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
 	Fetch  func(offer UnicastOffer) (Fetcher, error)
 	Target Target
+	// AskPIN asks for a PIN, when the distribution point wants one, and again when it was wrong; reason says which, in one sentence. Its
+	// error ends Run. nil: there is nobody to ask.
+	AskPIN func(ctx context.Context, reason string) (string, error)
 	// Seed is what there is of the image already; Run closes it, before Target's Finish. nil: nothing.
 	Seed Seed
 	// Notify hears of events, one after the other but from several goroutines; it must not block. May be nil.
@@ -116,6 +119,7 @@ const (
 	EventMoved     EventKind = "moved"     // to another session of the package, with what is there
 	EventWaiting   EventKind = "waiting"   // for the session to start
 	EventSeed      EventKind = "seed"      // what came of the seed
+	EventLocked    EventKind = "locked"    // nobody has opened the room yet, or too many try
 )
 
 // Event is something that a person at the client may want to know.
@@ -197,6 +201,7 @@ type Receiver struct {
 	totals  ReceiverTotals
 	prover  *prover
 	request uint32
+	key     key
 }
 
 // NewReceiver returns a receiver. It starts nothing.
@@ -293,9 +298,17 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 	defer channel.close()
 	for {
 		welcome, err := r.join(ctx, channel, lastSeen, seenOnce)
+		if held, ok := errors.AsType[*heldError](err); ok {
+			err = r.open(ctx, channel, held)
+			*lastSeen, *seenOnce = time.Now(), true
+			if err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}
+		r.key.times, r.key.closed = 0, time.Time{}
 		*lastSeen, *seenOnce = time.Now(), true
 		r.resume = welcome.Resume
 		if err := r.begin(welcome); err != nil {
@@ -361,6 +374,8 @@ func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Ti
 						*lastSeen, *seenOnce = time.Now(), true
 						r.elsewhere()
 						return nil, again("%s", m.Text)
+					case wire.PINWanted, wire.PINLater:
+						return nil, &heldError{m.Code, m.Text}
 					case wire.Evicted:
 						return nil, fmt.Errorf("%w: %s", ErrEvicted, m.Text)
 					}

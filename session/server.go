@@ -35,8 +35,10 @@ type ServerConfig struct {
 	MaxPayload int
 	// HTTPSPort is where clients reach unicast.
 	HTTPSPort uint16
-	Observer  Observer // may be nil
-	Watcher   Watcher  // may be nil
+	// Lock holds clients back that must show a PIN before anything else; may be nil.
+	Lock     lock
+	Observer Observer // may be nil
+	Watcher  Watcher  // may be nil
 	// Revoked hears of each unicast token that is good no more; may be nil.
 	Revoked func(token [32]byte)
 	Log     *zap.Logger
@@ -104,6 +106,10 @@ type link struct {
 	control Control
 	client  atomic.Uint32 // the client number joined under, 0 before
 	server  *Server
+
+	// Owned by Serve.
+	unlocked bool           // a PIN was shown
+	answered *wire.Unlocked // the latest answer to one
 }
 
 // send sends a message; errors are like loss.
@@ -145,6 +151,8 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 			continue
 		}
 		switch message := message.(type) {
+		case *wire.Unlock:
+			s.unlock(ctx, l, message)
 		case *wire.Join:
 			if joined := s.join(ctx, l, message); joined != nil {
 				current = joined
@@ -172,6 +180,14 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 			s.cfg.Log.Info("join refused", zap.String("package", join.Package), zap.Stringer("from", l.peer.Addr), zap.String("reason", refused.Text))
 		}
 		l.send(&wire.Refused{Request: join.Request, Code: refused.Code, Text: refused.Text})
+	}
+	if held := l.held(); held != nil {
+		refuse(held)
+		return nil
+	}
+	if err := l.peer.claims(&join.Machine); err != nil {
+		refuse(err)
+		return nil
 	}
 	pkg, err := s.cfg.Open(ctx, join.Package, l.peer)
 	if err != nil {

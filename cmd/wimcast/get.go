@@ -24,6 +24,7 @@ type getCommand struct {
 	Name      string  `help:"Name to be shown by (default: the host name)."`
 	Overwrite bool    `help:"Replace FILE if it exists."`
 	Seed      string  `help:"Older version of the image, or another file with much of it: what fits isn't sent again." placeholder:"OLD.wim" type:"path"`
+	PIN       string  `name:"pin" env:"WIMCAST_PIN" help:"PIN of the room, where its bundle wants one (default: it is asked for at the terminal)." placeholder:"PIN"`
 	SendLog   *bool   `negatable:"" help:"Send the log of this get to the distribution point however it ends, or never (default: when it fails)."`
 	NoUnicast bool    `help:"Never fetch by unicast, even where the package allows it."`
 	Lose      float64 `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
@@ -136,6 +137,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 
 	cfg := session.ReceiverConfig{
 		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
+		AskPIN: (&pinAsker{named: g.PIN, out: c.err}).pin,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
 	}
 	if !g.NoUnicast {

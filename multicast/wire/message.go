@@ -16,6 +16,7 @@ const (
 	TypeEpochHeard    Type = 0x07
 	TypeDone          Type = 0x08
 	TypeUnicastWanted Type = 0x09
+	TypeUnlock        Type = 0x0e
 	TypeWelcome       Type = 0x81
 	TypeRefused       Type = 0x82
 	TypeRoots         Type = 0x83
@@ -26,6 +27,7 @@ const (
 	TypeUnicastAnswer Type = 0x89
 	TypeNotice        Type = 0x8a
 	TypeQueued        Type = 0x8b
+	TypeUnlocked      Type = 0x8e
 )
 
 // Message is a control message.
@@ -66,6 +68,10 @@ func Parse(b []byte) (Message, error) {
 		return parseDone(r)
 	case TypeUnicastWanted:
 		return parseUnicastWanted(r)
+	case TypeUnlock:
+		return parseUnlock(r)
+	case TypeUnlocked:
+		return parseUnlocked(r)
 	case TypeWelcome:
 		return parseWelcome(r)
 	case TypeRefused:

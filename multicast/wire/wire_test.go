@@ -65,6 +65,10 @@ func samples() []Message {
 		&UnicastAnswer{Client: 3, Granted: true},
 		&UnicastAnswer{Client: 3, Later: true, Text: "22 of 24 clients wait"},
 		&UnicastAnswer{Client: 3, Text: "package w11 is multicast-only"},
+		&Unlock{Request: 7, PIN: "123456"},
+		&Unlock{Request: 8, Pass: filled[[16]byte](12)},
+		&Unlocked{Request: 7, Pass: filled[[16]byte](12)},
+		&Unlocked{Request: 7, Code: PINLater, Again: 5 * time.Second, Text: "nobody has opened room12 yet"},
 		&Notice{Client: 3, Kind: NoticeEvicted, Text: "evicted by the operator"},
 	}
 }
@@ -126,7 +130,7 @@ func TestLongestMessagesFit(t *testing.T) {
 		&Welcome{Package: long, Notice: long, Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 		&Roots{Hashes: make([][32]byte, MaxRoots)},
 		&NACK{Lacks: make([]Lack, MaxNACKBlocks)},
-		&Done{Reason: long}, &Queued{Text: long},
+		&Done{Reason: long}, &Queued{Text: long}, &Unlock{PIN: long}, &Unlocked{Text: long},
 	} {
 		if n := len(m.Append(nil)); n > MaxControl {
 			t.Errorf("%T: %d bytes, more than %d", m, n, MaxControl)
@@ -148,6 +152,7 @@ func TestHostileMessages(t *testing.T) {
 		"need beyond 32 bits":  {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 5},
 		"need part of none":    {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 		"need, long uvarint":   {3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0x81, 0x00},
+		"unlocked, other code": (&Unlocked{Code: Full}).Append(nil),
 		"bad address length":   append([]byte{0x81}, make([]byte, 150)...),
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {
