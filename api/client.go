@@ -272,6 +272,11 @@ func (c *Client) Evict(ctx context.Context, session, name string) (from []string
 	return from, c.do(ctx, http.MethodPost, "/v1/clients/"+url.PathEscape(name)+"/evict?"+q.Encode(), nil, &from)
 }
 
+// EvictAndRevoke takes a client out of every session, and revokes its certificate where that is one machine's.
+func (c *Client) EvictAndRevoke(ctx context.Context, name string) (from []string, err error) {
+	return from, c.do(ctx, http.MethodPost, "/v1/clients/"+url.PathEscape(name)+"/evict?revoke=true", nil, &from)
+}
+
 // Bundles lists the issued bundles.
 func (c *Client) Bundles(ctx context.Context) (list []Bundle, err error) {
 	return list, c.do(ctx, http.MethodGet, "/v1/bundles", nil, &list)

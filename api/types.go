@@ -217,6 +217,8 @@ type Bundle struct {
 	Serial  string    `json:"serial"`
 	Expires time.Time `json:"expires"`
 	Revoked bool      `json:"revoked"`
+	PIN     bool      `json:"pin,omitempty"`     // it opens nothing before a PIN was shown
+	Alone   bool      `json:"machine,omitempty"` // it is one machine's
 }
 
 // BundleRequest asks for a new bundle.
@@ -225,6 +227,9 @@ type BundleRequest struct {
 	Role     string   `json:"role"`
 	Lifetime float64  `json:"lifetime_seconds"`
 	Servers  []string `json:"servers,omitempty"` // default: the daemon's own addresses
+	PIN      bool     `json:"pin,omitempty"`     // it shall open nothing before a PIN was shown
+	Alone    bool     `json:"machine,omitempty"` // it is one machine's
+	UUID     string   `json:"uuid,omitempty"`    // SMBIOS UUID that this machine must claim; with Alone
 }
 
 // BundleIssued answers with the bundle's text.

@@ -56,6 +56,7 @@ var help = []struct {
 	{"history_write_failures_total", "Writes of the history that failed.", nil},
 	{"history_oldest_timestamp_seconds", "Start of the oldest session in the history.", nil},
 	{"library_packages", "Packages by state.", []string{"state"}},
+	{"pin_attempts_total", "PINs that were shown, by what came of it.", []string{"result"}},
 	{"client_logs_total", "Logs that clients sent, by what became of them.", []string{"result"}},
 	{"servicing_schedules", "Schedules of servicing by state.", []string{"state"}},
 	{"library_free_bytes", "Bytes free where the library lies.", nil},
@@ -139,6 +140,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put("unicast_clients", float64(queued), "queued")
 		for name, n := range sent {
 			put("unicast_sent_bytes_total", float64(n), name)
+		}
+	}
+	if c.sources.PINs != nil {
+		for result, n := range c.sources.PINs() {
+			put("pin_attempts_total", float64(n), result)
 		}
 	}
 	if c.sources.Logs != nil {

@@ -43,6 +43,8 @@ type Sources struct {
 	Queue func() map[string]int
 	// Schedules counts schedules of servicing by state.
 	Schedules func() map[string]int
+	// PINs counts PINs that were shown, by what came of it.
+	PINs func() map[string]uint64
 	// Logs counts logs that clients sent, by what became of them.
 	Logs func() map[string]uint64
 	// History returns the numbers of the record.

@@ -107,6 +107,9 @@ func full(t *testing.T) Sources {
 		Schedules: func() map[string]int {
 			return map[string]int{"waiting": 1, "in_process": 1, "successful": 1, "failed": 1, "cancelled": 1}
 		},
+		PINs: func() map[string]uint64 {
+			return map[string]uint64{"right": 1, "wrong": 1, "limited": 1, "closed": 1, "pass": 1}
+		},
 		Logs: func() map[string]uint64 {
 			out := map[string]uint64{}
 			for _, r := range clientlog.Results() {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -36,6 +37,10 @@ type listing struct {
 // tellDeployments answers with the page of deployments that a client asks for (section 6.7). The first page has the list
 // taken anew; the others are of the same one, so that together they are whole. What it costs is bounded, whoever asks how often.
 func (s *Server) tellDeployments(ctx context.Context, l *link, wanted *wire.DeploymentsWanted) {
+	if held := l.held(); held != nil {
+		l.send(&wire.Refused{Request: wanted.Request, Code: held.Code, Text: held.Text})
+		return
+	}
 	if now := time.Now(); wanted.First == 0 && now.Sub(l.listing.taken) >= listingAgain {
 		list, err := s.deployments(ctx, l.peer)
 		if err != nil {
@@ -68,13 +73,24 @@ func (s *Server) deployments(ctx context.Context, peer Peer) ([]wire.Deployment,
 }
 
 // Deployments asks the server at the other end of a control channel which deployments this machine may have. It reads the channel
-// and closes it. Errors match ErrRefused where the server says no, ErrUnreachable where it doesn't answer.
-func Deployments(ctx context.Context, control Control) ([]Deployed, error) {
+// and closes it. key is shown where the server wants a PIN; waits hears why that is no use yet, each time that it is tried again. Errors match
+// ErrRefused where the server says no, ErrUnreachable where it doesn't answer.
+func Deployments(ctx context.Context, control Control, key *Key, waits func(reason string)) ([]Deployed, error) {
 	channel := newChannel(control)
 	defer channel.close()
 	var list []Deployed
 	for request := uint32(1); ; request++ {
 		page, err := channel.deployments(ctx, &wire.DeploymentsWanted{Request: request, First: uint16(len(list))})
+		if held, is := errors.AsType[*heldError](err); is {
+			err = key.open(ctx, keyhole{channel, patience, waits}, held)
+			if _, closed := errors.AsType[*againError](err); closed {
+				err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+			}
+			if err == nil {
+				list = nil
+				continue
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list deployments: %w", err)
 		}
@@ -88,6 +104,7 @@ func Deployments(ctx context.Context, control Control) ([]Deployed, error) {
 			list = append(list, Deployed{Name: d.Name, Package: d.Package, Index: int(d.Index), Direct: d.Direct, Size: int64(d.Size), Digest: d.Digest})
 		}
 		if len(list) == int(page.Total) {
+			key.used()
 			return list, nil
 		}
 	}
@@ -119,6 +136,9 @@ func (c *channel) deployments(ctx context.Context, wanted *wire.DeploymentsWante
 				case *wire.Refused:
 					if m.Request == wanted.Request {
 						timer.Stop()
+						if m.Code == wire.PINWanted || m.Code == wire.PINLater {
+							return nil, &heldError{m.Code, m.Text}
+						}
 						return nil, fmt.Errorf("%w: %s", ErrRefused, m.Text)
 					}
 				}

@@ -42,7 +42,7 @@ func TestDeployments(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := Deployments(t.Context(), control)
+				got, err := Deployments(t.Context(), control, NewKey(nil), nil)
 				if err != nil || !reflect.DeepEqual(got, all) {
 					t.Errorf("%d deployments, %v; want %d", len(got), err, len(all))
 				}
@@ -60,19 +60,19 @@ func TestDeploymentsRefused(t *testing.T) {
 		defer r.stop()
 		c := r.client("pc01")
 		control, _ := c.dial(t.Context())
-		if got, err := Deployments(t.Context(), control); !errors.Is(err, ErrRefused) || !strings.HasSuffix(err.Error(), "refused: not today") {
+		if got, err := Deployments(t.Context(), control, NewKey(nil), nil); !errors.Is(err, ErrRefused) || !strings.HasSuffix(err.Error(), "refused: not today") {
 			t.Errorf("%v, %v", got, err)
 		}
 		c.link.control = 1
 		control, _ = c.dial(t.Context())
 		began := time.Now()
-		if got, err := Deployments(t.Context(), control); !errors.Is(err, ErrUnreachable) || time.Since(began) > 2*serverGone {
+		if got, err := Deployments(t.Context(), control, NewKey(nil), nil); !errors.Is(err, ErrUnreachable) || time.Since(began) > 2*serverGone {
 			t.Errorf("a silent server: %v, %v after %v", got, err, time.Since(began))
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("enough"))
 		control, _ = c.dial(t.Context())
-		if _, err := Deployments(ctx, control); err == nil || !strings.HasSuffix(err.Error(), "enough") {
+		if _, err := Deployments(ctx, control, NewKey(nil), nil); err == nil || !strings.HasSuffix(err.Error(), "enough") {
 			t.Errorf("cancelled: %v", err)
 		}
 	})

@@ -70,7 +70,13 @@ func (s *Server) probe(l *link, wanted *wire.ProbeWanted) {
 		l.send(&again)
 		return
 	}
-	if refused := s.openProbe(now, l, wanted); refused != nil {
+	refused := (*wire.ProbeRefused)(nil)
+	if held := l.held(); held != nil {
+		refused = &wire.ProbeRefused{Code: wire.ProbeForbidden, Text: held.Text}
+	} else {
+		refused = s.openProbe(now, l, wanted)
+	}
+	if refused != nil {
 		refused.Request = wanted.Request
 		s.cfg.Log.Info("probe refused", zap.Stringer("from", l.peer.Addr), zap.Stringer("reason", refused.Code))
 		l.send(refused)

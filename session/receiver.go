@@ -41,6 +41,7 @@ const (
 	redialFirst     = 500 * time.Millisecond
 	redialMost      = 5 * time.Second
 	doneTries       = 10
+	patience        = 10 * time.Minute // unless the caller has another
 )
 
 // Errors that end a Receiver's Run, for exit codes. Each is wrapped with what
@@ -79,12 +80,14 @@ type ReceiverConfig struct {
 	Target Target
 	// Offered hears what each welcome offers, before Target's Begin; an error of it ends Run as it is, and the server is told. May be nil.
 	Offered func(offer Offer) error
+	// Key is shown where the distribution point wants a PIN; Run alone uses it meanwhile. nil: there is none.
+	Key *Key
 	// Seed is what there is of the image already; Run closes it, before Target's Finish. nil: nothing.
 	Seed Seed
 	// Notify hears of events, one after the other but from several goroutines; it must not block. May be nil.
 	Notify func(Event)
 	Log    *zap.Logger // may be nil
-	// Patience is how long a server that was there once may stay away (0: 10 minutes).
+	// Patience is how long a server that was there once may stay away, and a room may stay closed (0: 10 minutes).
 	Patience time.Duration
 }
 
@@ -126,6 +129,7 @@ const (
 	EventMoved     EventKind = "moved"     // to another session of the package, with what is there
 	EventWaiting   EventKind = "waiting"   // for the session to start
 	EventSeed      EventKind = "seed"      // what came of the seed
+	EventLocked    EventKind = "locked"    // nobody has opened the room yet, or too many try
 )
 
 // Event is something that a person at the client may want to know.
@@ -222,8 +226,11 @@ func NewReceiver(cfg ReceiverConfig) *Receiver {
 	if cfg.MaxPayload == nil {
 		cfg.MaxPayload = func() int { return 1472 }
 	}
+	if cfg.Key == nil {
+		cfg.Key = NewKey(nil)
+	}
 	if cfg.Patience == 0 {
-		cfg.Patience = 10 * time.Minute
+		cfg.Patience = patience
 	}
 	r := &Receiver{cfg: cfg, log: cfg.Log, nonce: randomToken[[16]byte](), random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 	r.progress.Store(&Progress{})
@@ -308,9 +315,18 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 	defer channel.close()
 	for {
 		welcome, err := r.join(ctx, channel, lastSeen, seenOnce)
+		if held, ok := errors.AsType[*heldError](err); ok {
+			waits := func(reason string) { r.waits(time.Now(), EventLocked, reason) }
+			err = r.cfg.Key.open(ctx, keyhole{channel, r.cfg.Patience, waits}, held)
+			*lastSeen, *seenOnce = time.Now(), true
+			if err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}
+		r.cfg.Key.used()
 		*lastSeen, *seenOnce = time.Now(), true
 		r.resume, r.client = welcome.Resume, welcome.Client
 		if err := r.begin(welcome); err != nil {
@@ -377,6 +393,8 @@ func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Ti
 						*lastSeen, *seenOnce = time.Now(), true
 						r.elsewhere()
 						return nil, again("%s", m.Text)
+					case wire.PINWanted, wire.PINLater:
+						return nil, &heldError{m.Code, m.Text}
 					case wire.Evicted:
 						return nil, fmt.Errorf("%w: %s", ErrEvicted, m.Text)
 					}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"net/netip"
 	"time"
@@ -45,6 +46,24 @@ type Peer struct {
 	Role   string
 	Serial string // of the certificate
 	Addr   netip.AddrPort
+	// PIN: the certificate says that its holder must show one. Alone: it is one machine's, and Machine its SMBIOS UUID (zero: any).
+	PIN, Alone bool
+	Machine    [16]byte
+}
+
+// claims holds a machine's claim against the certificate.
+func (p *Peer) claims(m *wire.Machine) error {
+	if p.Machine == [16]byte{} || p.Machine == m.UUID {
+		return nil
+	}
+	return &RefusedError{Code: wire.NotAllowed, Text: fmt.Sprintf("bundle %s is for the machine with UUID %s, and this one says %s; next, on the server: wimcast bundle create NAME", p.Name, uuid(p.Machine), uuid(m.UUID))}
+}
+
+func uuid(u [16]byte) string {
+	if u == [16]byte{} {
+		return "nothing of its own"
+	}
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
 // Package is a package that may be cast, opened for one session. The session

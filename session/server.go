@@ -38,7 +38,9 @@ type ServerConfig struct {
 	// HTTPSPort is where clients reach unicast.
 	HTTPSPort uint16
 	// Prober opens the way for probe bursts; nil forbids them.
-	Prober   Prober
+	Prober Prober
+	// Lock holds clients back that must show a PIN before anything else; may be nil.
+	Lock     lock
 	Observer Observer // may be nil
 	Watcher  Watcher  // may be nil
 	// Revoked hears of each unicast token that is good no more; may be nil.
@@ -114,6 +116,10 @@ type link struct {
 	server  *Server
 	listing listing // owned by Serve
 	burst   *burst  // latest probe burst; of the goroutine that reads the channel
+
+	// Owned by Serve.
+	unlocked bool           // a PIN was shown
+	answered *wire.Unlocked // the latest answer to one
 }
 
 // send sends a message; errors are like loss.
@@ -155,6 +161,8 @@ func (s *Server) Serve(ctx context.Context, peer Peer, control Control) error {
 			continue
 		}
 		switch message := message.(type) {
+		case *wire.Unlock:
+			s.unlock(ctx, l, message)
 		case *wire.Join:
 			if joined := s.join(ctx, l, message); joined != nil {
 				current = joined
@@ -182,6 +190,14 @@ func (s *Server) join(ctx context.Context, l *link, join *wire.Join) *sender {
 	refuse := func(err error) {
 		refused := s.refusal(l, join.Package, err)
 		l.send(&wire.Refused{Request: join.Request, Code: refused.Code, Text: refused.Text})
+	}
+	if held := l.held(); held != nil {
+		refuse(held)
+		return nil
+	}
+	if err := l.peer.claims(&join.Machine); err != nil {
+		refuse(err)
+		return nil
 	}
 	pkg, err := s.cfg.Open(ctx, join.Package, l.peer)
 	if err != nil {

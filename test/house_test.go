@@ -41,7 +41,7 @@ var house = map[string]room{
 		"it is a record of sessions; the protocol never reads it",
 	},
 	"api/handler": {
-		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "library", "library/deployment", "library/servicing", "library/wim", "unicast/clientlog"},
+		[]string{"api", "api/history", "session", "crypto", "crypto/keyex", "crypto/pin", "library", "library/deployment", "library/servicing", "library/wim", "unicast/clientlog"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
@@ -112,6 +112,7 @@ var house = map[string]room{
 	"multicast/fec":   {nil, "a leaf: shards in, shards out"},
 	"multicast/fault": {nil, "a leaf: one sentence for each trouble"},
 	"crypto":          {nil, "a leaf: keys and hashes"},
+	"crypto/pin":      {nil, "it keeps PINs and counts who tries them; it knows neither channels nor certificates"},
 	"library/wim":     {nil, "a leaf: a file format"},
 }
 

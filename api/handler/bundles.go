@@ -28,7 +28,7 @@ func (s *server) listBundles(*http.Request) (any, error) {
 	}
 	list := []api.Bundle{}
 	for _, i := range a.Issued() {
-		list = append(list, api.Bundle{Name: i.Name, Role: string(i.Role), Serial: i.Serial, Expires: i.NotAfter, Revoked: !i.Revoked.IsZero()})
+		list = append(list, api.Bundle{Name: i.Name, Role: string(i.Role), Serial: i.Serial, Expires: i.NotAfter, Revoked: !i.Revoked.IsZero(), PIN: i.PIN, Alone: i.Alone})
 	}
 	return list, nil
 }
@@ -48,8 +48,15 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 			servers = s.AdminServers
 		}
 	}
+	marks := keyex.Marks{PIN: request.PIN, Alone: request.Alone}
+	if request.UUID != "" {
+		if marks.Machine, err = keyex.ParseUUID(request.UUID); err != nil || !request.Alone {
+			return nil, bad("uuid: %w", errors.Join(err, onlyAlone(request.Alone)))
+		}
+	}
 	bundle, err := a.Issue(keyex.Request{
-		Name: request.Name, Role: keyex.Role(request.Role), Lifetime: time.Duration(request.Lifetime * float64(time.Second)), Servers: servers,
+		Marks: marks,
+		Name:  request.Name, Role: keyex.Role(request.Role), Lifetime: time.Duration(request.Lifetime * float64(time.Second)), Servers: servers,
 	})
 	if err != nil {
 		return nil, bad("%w", err)
@@ -61,9 +68,16 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 	identity := bundle.Identity()
 	s.Log.Info("bundle issued", zap.String("name", identity.Name), zap.String("role", string(identity.Role)), zap.String("serial", identity.Serial))
 	return api.BundleIssued{
-		Bundle: api.Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter},
+		Bundle: api.Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter, PIN: identity.Marks.PIN, Alone: identity.Marks.Alone},
 		Text:   string(text),
 	}, nil
+}
+
+func onlyAlone(alone bool) error {
+	if alone {
+		return nil
+	}
+	return errors.New("a bundle for one UUID is one machine's: ask for machine too")
 }
 
 func (s *server) revokeBundle(r *http.Request) (any, error) {

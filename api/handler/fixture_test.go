@@ -26,6 +26,7 @@ import (
 	"wimcast/api"
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
+	"wimcast/crypto/pin"
 	"wimcast/library"
 	"wimcast/library/deployment"
 	"wimcast/library/servicing"
@@ -50,6 +51,7 @@ type point struct {
 	updates   *servicing.Catalogue
 	servicing *servicing.Service
 	logs      *clientlog.Store
+	pins      *pin.Book
 	api       *API
 	log       *observer.ObservedLogs
 	socket    string
@@ -77,6 +79,7 @@ func newPoint(t *testing.T) *point {
 	must(err)
 	p.servicing, err = servicing.New(servicing.Config{Dir: filepath.Join(p.dir, "servicing"), Catalogue: p.updates, Images: serviced{p.library}})
 	must(err)
+	p.pins = pin.New(p.events.Raise)
 	p.logs, err = clientlog.Open(filepath.Join(p.dir, "logs"), 0, 64<<20)
 	must(err)
 	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
@@ -119,7 +122,7 @@ func newPoint(t *testing.T) *point {
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
 		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
-		Logs: p.logs, Updates: p.updates, Servicing: p.servicing,
+		Logs: p.logs, PINs: p.pins, Updates: p.updates, Servicing: p.servicing,
 		Doctor: func(context.Context) api.Doctor {
 			return api.Doctor{Side: "server", Host: "s", Findings: []api.Finding{
 				{State: api.FindingOK, Check: "space", Text: "much"}, {State: api.FindingFail, Check: "querier", Text: "none", Next: "turn one on", Fault: "no_querier"},
@@ -240,7 +243,8 @@ func (p *point) hear(m *member, is func(wire.Message) bool) {
 
 func (p *point) bundle(name string, role keyex.Role) *keyex.Bundle {
 	p.t.Helper()
-	b, err := p.authority.Issue(keyex.Request{Name: name, Role: role, Servers: []string{p.remote}})
+	marks := keyex.Marks{Alone: strings.HasPrefix(name, "own")}
+	b, err := p.authority.Issue(keyex.Request{Name: name, Role: role, Marks: marks, Servers: []string{p.remote}})
 	if err != nil {
 		p.t.Fatal(err)
 	}

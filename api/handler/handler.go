@@ -25,6 +25,7 @@ import (
 	"wimcast/api"
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
+	"wimcast/crypto/pin"
 	"wimcast/library"
 	"wimcast/library/deployment"
 	"wimcast/library/servicing"
@@ -50,6 +51,8 @@ type Config struct {
 	// Updates is the catalogue of updates and overlays, Servicing what applies them; nil where no route of theirs is asked.
 	Updates   *servicing.Catalogue
 	Servicing *servicing.Service
+	// PINs opens rooms. Required.
+	PINs *pin.Book
 	// Logs are what machines sent of themselves; nil where they can't be kept.
 	Logs *clientlog.Store
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
@@ -184,6 +187,9 @@ func (a *API) caller(r *http.Request) (api.Caller, error) {
 	holder, err := a.server.Trust.Judge(r.TLS, AdminRoles()...)
 	if err != nil {
 		return api.Caller{UID: -1}, err
+	}
+	if holder.Marks.PIN { // an organisation's: ours are for machines alone
+		return api.Caller{UID: -1}, errors.New("this certificate wants a PIN, and none can be shown here; next: issue one without the name wimcast:pin")
 	}
 	return api.Caller{Name: holder.Name, Role: string(holder.Role), Serial: holder.Serial, Address: r.RemoteAddr, UID: -1}, nil
 }

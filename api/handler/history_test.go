@@ -29,7 +29,7 @@ func (p *point) askHistory(ask func(operation, path string, status int) []byte) 
 
 	var list []api.HistorySession
 	into(&list, sessions, "/v1/history/sessions?package=w11&state=ended&until="+now+"&limit=10")
-	if len(list) != 1 || list[0].Clients != 3 || list[0].Proven != 1 || list[0].Failed != 2 || list[0].Reason != "stopped by the operator" {
+	if len(list) != 1 || list[0].Clients != 4 || list[0].Proven != 1 || list[0].Failed != 3 || list[0].Reason != "stopped by the operator" {
 		t.Errorf("sessions: %+v", list)
 	}
 	if into(&list, sessions, "/v1/history/sessions?since="+now); len(list) != 0 {
@@ -56,11 +56,11 @@ func (p *point) askHistory(ask func(operation, path string, status int) []byte) 
 		"set floor 10000000 B/s floor (10000000 B/s) is above ceiling (9000000 B/s): nobody could take it; nothing changed",
 		`set slow shout session s1: slow: "shout" is none of wait, demote, unicast, drop; nothing changed`,
 		"unicast pc01", "unicast pc03 client pc03 was told never to fetch by unicast (--no-unicast); nothing changed",
-		"evict pc01", "evict pc01 client pc01 has already ended (evicted); nothing changed",
+		"evict pc01", "evict pc01 client pc01 has already ended (evicted); nothing changed", "evict own07",
 		"unicast pc01 client pc01 has already ended (evicted); nothing changed",
 		"wait 10m0s longer session s1 starts with its first client that needs something; nothing changed", "evict pc03 its bundle was revoked", "stop",
 		"stop session s1 has ended (stopped by the operator); nothing changed",
-	}; !slices.Equal(did, want) || len(one.Members) != 3 {
+	}; !slices.Equal(did, want) || len(one.Members) != 4 {
 		t.Errorf("done: %q\nwant  %q", did, want)
 	}
 	ask(show, "/v1/history/sessions/s99", http.StatusNotFound)

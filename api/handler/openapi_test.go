@@ -110,7 +110,7 @@ func TestSchemas(t *testing.T) {
 		"Problem": api.Problem{}, "Status": api.Status{}, "Image": api.Image{}, "ImageInfo": api.ImageInfo{}, "ImageChange": api.ImageChange{},
 		"Deployment": api.Deployment{}, "DeploymentChange": api.DeploymentChange{},
 		"Session": api.Session{}, "SessionWait": api.SessionWait{}, "Queued": api.Queued{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
-		"ClientLog": api.ClientLog{}, "ClientMachine": api.ClientMachine{}, "ClientLogFile": api.ClientLogFile{},
+		"PIN": api.PIN{}, "PINSet": api.PINSet{}, "ClientLog": api.ClientLog{}, "ClientMachine": api.ClientMachine{}, "ClientLogFile": api.ClientLogFile{},
 		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{},
 		"Event": api.Event{}, "EventClient": api.EventClient{},
 		"HistorySession": api.HistorySession{}, "HistoryClient": api.HistoryClient{}, "HistoryAction": api.HistoryAction{},
@@ -268,7 +268,7 @@ func TestAnswers(t *testing.T) {
 	// Who may not, whatever they ask for.
 	viewer := p.over(keyex.Viewer)
 	for _, r := range routes() {
-		path := strings.NewReplacer("{ref}", "x", "{id}", "s1", "{name}", "x", "{which}", "x", "{sum}", "x", "{file}", "x").Replace(r.path)
+		path := strings.NewReplacer("{ref}", "x", "{id}", "s1", "{name}", "x", "{which}", "x", "{sum}", "x", "{file}", "x", "{room}", "x").Replace(r.path)
 		name := r.method + " " + r.path
 		if r.role != keyex.Viewer {
 			ask(viewer, name, path, "", http.StatusForbidden)
@@ -349,6 +349,17 @@ func TestAnswers(t *testing.T) {
 	const evict = "POST /v1/clients/{name}/evict"
 	ask(operator, evict, "/v1/clients/pc01/evict?session=s1", "", http.StatusOK)
 	ask(operator, evict, "/v1/clients/pc01/evict", "", http.StatusConflict)
+	ask(operator, evict, "/v1/clients/pc02/evict?revoke=maybe", "", http.StatusBadRequest)
+	ask(operator, evict, "/v1/clients/pc02/evict?revoke=true&session=s1", "", http.StatusBadRequest)
+	ask(operator, evict, "/v1/clients/pc09/evict?revoke=true", "", http.StatusNotFound)
+	if why := ask(operator, evict, "/v1/clients/pc03/evict?revoke=true", "", http.StatusConflict); !bytes.Contains(why, []byte("isn't of this machine alone")) {
+		t.Errorf("%s", why)
+	}
+	p.join("own07", "w11")
+	ask(operator, evict, "/v1/clients/own07/evict?revoke=true", "", http.StatusOK)
+	if list := p.authority.Issued(); list[len(list)-1].Name != "own07" || list[len(list)-1].Revoked.IsZero() {
+		t.Errorf("%+v isn't revoked", list[len(list)-1])
+	}
 	ask(operator, evict, "/v1/clients/pc09/evict", "", http.StatusNotFound)
 	ask(operator, unicast, "/v1/clients/pc01/unicast", "", http.StatusConflict)
 
@@ -385,6 +396,10 @@ func TestAnswers(t *testing.T) {
 	ask(operator, "POST /v1/bundles", "", `{"name":"lab12","role":"winpe","lifetime_seconds":3600}`, http.StatusOK)
 	ask(operator, "POST /v1/bundles", "", `{"name":"lab12","role":"winpe","lifetime":3600}`, http.StatusBadRequest)
 	ask(operator, "POST /v1/bundles", "", `{"name":"lab12","role":"king"}`, http.StatusBadRequest)
+	ask(operator, "POST /v1/bundles", "", `{"name":"pc07","role":"winpe","pin":true,"machine":true,"uuid":"4c4c4544-0044-4a10-8054-b3c04f4e4d31"}`, http.StatusOK)
+	ask(operator, "POST /v1/bundles", "", `{"name":"ann","role":"operator","pin":true}`, http.StatusBadRequest)
+	ask(operator, "POST /v1/bundles", "", `{"name":"pc07","role":"winpe","uuid":"4c4c4544-0044-4a10-8054-b3c04f4e4d31"}`, http.StatusBadRequest)
+	ask(operator, "POST /v1/bundles", "", `{"name":"pc07","role":"winpe","machine":true,"uuid":"x"}`, http.StatusBadRequest)
 	ask(operator, "POST /v1/bundles", "", `{"name":"`+strings.Repeat("x", maxJSON)+`"}`, http.StatusRequestEntityTooLarge)
 	ask(viewer, "GET /v1/bundles", "", "", http.StatusOK)
 	var gave api.BundleRevoked
@@ -392,6 +407,11 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("%+v, %v", gave, err)
 	}
 	ask(operator, "DELETE /v1/bundles/{which}", "/v1/bundles/nobody", "", http.StatusNotFound)
+
+	p.askPINs(func(operation, path, body string, status int) []byte {
+		t.Helper()
+		return ask(operator, operation, path, body, status)
+	})
 
 	p.askLogs(func(operation, path string, status int) []byte {
 		t.Helper()

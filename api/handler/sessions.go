@@ -196,6 +196,13 @@ func (s *server) queue(*http.Request) (any, error) {
 
 // evict takes a client out of the sessions that it is in.
 func (s *server) evict(r *http.Request) (any, error) {
+	switch revoke := r.URL.Query().Get("revoke"); revoke {
+	case "", "false":
+	case "true":
+		return s.evictForGood(r)
+	default:
+		return nil, bad("revoke: %q is neither true nor false", revoke)
+	}
 	return s.onClient(r, "evict", "client evicted by the operator", s.Sessions.Evict)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,15 +20,25 @@ type bundleCommand struct {
 }
 
 type bundleCreate struct {
-	Name     string        `arg:"" help:"Name of who holds it: a room, a machine, a person."`
+	Name     string        `arg:"" optional:"" help:"Name of who holds it: a room, a machine, a person."`
 	Role     string        `help:"Role: winpe, client, operator, viewer, worker or point." default:"winpe"`
 	Lifetime time.Duration `help:"How long it is good for." default:"8760h"`
 	Address  []string      `help:"Address that it names, host:port (default: the daemon's own)." placeholder:"HOST:PORT"`
-	Output   string        `short:"o" help:"File to write (default: NAME.join)." placeholder:"FILE"`
+	PIN      bool          `name:"pin" help:"It opens nothing before somebody has shown a PIN: wimcast pin set NAME."`
+	Machines string        `help:"Make one for each machine of this list instead: NAME, or NAME,UUID a line." type:"existingfile" placeholder:"LIST.csv"`
+	Output   string        `short:"o" help:"File to write (default: NAME.join); with --machines a folder (default: the list's name without its ending)." placeholder:"FILE"`
 }
 
 // Run implements the command.
 func (b *bundleCreate) Run(ctx context.Context, c *console) error {
+	switch {
+	case b.Machines != "" && b.Name != "":
+		return &codedError{exitUsage, errors.New("bundle create: NAME and --machines: the list has the names; leave one of them out")}
+	case b.Machines != "":
+		return b.each(ctx, c)
+	case b.Name == "":
+		return &codedError{exitUsage, errors.New("bundle create: name who holds it, or a list with --machines")}
+	}
 	output := b.Output
 	if output == "" {
 		output = strings.TrimSuffix(fileName(b.Name), ".wim") + ".join"
@@ -36,7 +47,7 @@ func (b *bundleCreate) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	issued, err := c.admin().IssueBundle(ctx, api.BundleRequest{Name: b.Name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Address})
+	issued, err := c.admin().IssueBundle(ctx, api.BundleRequest{Name: b.Name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Address, PIN: b.PIN})
 	if err == nil {
 		_, err = io.WriteString(f, issued.Text)
 	}
@@ -50,6 +61,9 @@ func (b *bundleCreate) Run(ctx context.Context, c *console) error {
 	return c.print(issued.Bundle, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "%s: %s for %s until %s, serial %s; who holds the file %s, so keep it as you keep a key\n",
 			output, issued.Role, printable(issued.Name), issued.Expires.Local().Format(time.DateOnly), issued.Serial, may(issued.Role))
+		if issued.PIN {
+			_, _ = fmt.Fprintf(w, "it opens nothing before its room's PIN was shown; next: wimcast pin set %q\n", issued.Name)
+		}
 	})
 }
 
@@ -86,9 +100,17 @@ func (*bundleList) Run(ctx context.Context, c *console) error {
 			case time.Now().After(b.Expires):
 				state = "expired"
 			}
-			rows = append(rows, strings.Join([]string{printable(b.Name), b.Role, b.Expires.Local().Format(time.DateOnly), state, b.Serial}, "\t"))
+			wants := "-"
+			if b.PIN {
+				wants = "PIN"
+			}
+			holder := "all who hold it"
+			if b.Alone {
+				holder = "one machine"
+			}
+			rows = append(rows, strings.Join([]string{printable(b.Name), b.Role, b.Expires.Local().Format(time.DateOnly), state, wants, holder, b.Serial}, "\t"))
 		}
-		table(w, "NAME\tROLE\tEXPIRES\tSTATE\tSERIAL", rows)
+		table(w, "NAME\tROLE\tEXPIRES\tSTATE\tWANTS\tFOR\tSERIAL", rows)
 	})
 }
 

@@ -26,6 +26,7 @@ type getCommand struct {
 	Overwrite bool   `help:"Replace FILE if it exists."`
 	Seed      string `help:"Older version of the image, or another file with much of it: what fits isn't sent again." placeholder:"OLD.wim" type:"path"`
 	NoUnicast bool   `help:"Never fetch by unicast, even where the package allows it."`
+	PIN       string `name:"pin" env:"WIMCAST_PIN" help:"PIN of the room, where its bundle wants one (default: it is asked for at the terminal)." placeholder:"PIN"`
 	SendLog   *bool  `negatable:"" help:"Send the log of this get to the distribution point however it ends, or never (default: when it fails)."`
 
 	Apply      string `help:"Apply the image to this volume or folder once it is proven: by DISM on Windows, by wimlib elsewhere. Nothing is formatted." placeholder:"TARGET"`
@@ -38,6 +39,8 @@ type getCommand struct {
 	Lose     float64 `hidden:"" help:"Throw away this share of the group's packets, 0 to 1: for tests and the demo."`
 	ReadSlow int64   `hidden:"" help:"Receive buffer in bytes: for tests."`
 	Discard  bool    `hidden:"" help:"Prove every block and throw it away: for tests."`
+
+	key *session.Key // that was used before; nil: none was
 }
 
 // firstBundle is the bundle that is used when none is named: what the daemon's first
@@ -164,8 +167,12 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 	}
 
 	ctx = screen.open(ctx)
+	if g.key == nil {
+		g.key = newKey(g.PIN, screen)
+	}
 	cfg := session.ReceiverConfig{
 		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
+		Key:    g.key,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
 	}
 	if !g.NoUnicast {

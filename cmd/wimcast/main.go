@@ -49,6 +49,7 @@ type commands struct {
 	Client   clientCommand   `cmd:"" help:"Act on the clients of running sessions."`
 	Events   eventsCommand   `cmd:"" help:"Follow what happens to sessions and clients."`
 	Bundle   bundleCommand   `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
+	Pin      pinCommand      `cmd:"" help:"Open rooms whose bundles want a PIN."`
 	History  historyCommand  `cmd:"" help:"Ask the record: what was cast when, to whom, how it ended; who has an image."`
 	Doctor   doctorCommand   `cmd:"" help:"Say why casts fail, and what to do: on a client and on the server."`
 	Demo     demoCommand     `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`

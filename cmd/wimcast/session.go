@@ -365,15 +365,25 @@ func (u *clientUnicast) Run(ctx context.Context, c *console) error {
 type clientEvict struct {
 	Name    string `arg:"" help:"Client, by name or number."`
 	Session string `help:"Only out of this session." placeholder:"ID"`
+	Revoke  bool   `help:"Revoke its bundle as well, so that it can't come back, where that is of this machine alone."`
 }
 
 // Run implements the command.
 func (e *clientEvict) Run(ctx context.Context, c *console) error {
-	from, err := c.admin().Evict(ctx, e.Session, e.Name)
+	var from []string
+	var err error
+	switch {
+	case e.Revoke && e.Session != "":
+		return &codedError{exitUsage, errors.New("client evict: --revoke and --session: whose bundle is revoked goes out of all sessions; leave one of them out")}
+	case e.Revoke:
+		from, err = c.admin().EvictAndRevoke(ctx, e.Name)
+	default:
+		from, err = c.admin().Evict(ctx, e.Session, e.Name)
+	}
 	if err != nil {
 		return err
 	}
 	return c.print(from, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "%s evicted from %s; new key for those who stay\n", printable(e.Name), strings.Join(from, ", "))
+		_, _ = fmt.Fprintf(w, "%s evicted from %s; new key for those who stay%s\n", printable(e.Name), strings.Join(from, ", "), map[bool]string{true: "; its bundle is revoked"}[e.Revoke])
 	})
 }

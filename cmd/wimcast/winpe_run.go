@@ -30,6 +30,7 @@ type winpeRunCommand struct {
 	Stay        *bool         `help:"When it fails, leave the reason on the screen until somebody presses Enter (default: on a terminal)." negatable:""`
 	Interface   string        `help:"Network interface of the group, by name or address (default: the one that reaches the server)." placeholder:"NAME"`
 	Name        string        `help:"Name to be shown by (default: the host name)."`
+	PIN         string        `name:"pin" env:"WIMCAST_PIN" help:"PIN of the room, where its bundle wants one (default: it is asked for at the terminal)." placeholder:"PIN"`
 	NoUnicast   bool          `help:"Never fetch by unicast, even where the package allows it."`
 
 	TestVolumes map[string]string `name:"test-volume" hidden:"" help:"Volumes in place of this machine's, LABEL=FOLDER: for tests." placeholder:"LABEL=FOLDER"`
@@ -99,7 +100,7 @@ func (w *winpeRunCommand) prepare(ctx context.Context, c *console, screen *scree
 	if err != nil {
 		return nil, nil, &codedError{exitRefused, err}
 	}
-	seek := &seeker{servers: clientServers(bundle, &c.place), credentials: credentials, screen: screen}
+	seek := &seeker{servers: clientServers(bundle, &c.place), credentials: credentials, screen: screen, key: newKey(w.PIN, screen)}
 	ways = &reacher{servers: seek.servers, credentials: credentials}
 	list, err := seek.deployments(ctx, w.NetworkWait)
 	if err != nil {
@@ -113,7 +114,7 @@ func (w *winpeRunCommand) prepare(ctx context.Context, c *console, screen *scree
 	if err != nil {
 		return nil, ways, err
 	}
-	get = &getCommand{Package: one.Name, Interface: w.Interface, Name: w.Name, NoUnicast: w.NoUnicast, Apply: w.target(candidates), Index: w.Index}
+	get = &getCommand{Package: one.Name, Interface: w.Interface, Name: w.Name, NoUnicast: w.NoUnicast, Apply: w.target(candidates), Index: w.Index, key: seek.key}
 	if err := w.place(get, &one, candidates, screen); err != nil {
 		return nil, ways, &codedError{exitDisk, err}
 	}

@@ -25,6 +25,7 @@ type seeker struct {
 	servers     []string
 	credentials *keyex.Credentials
 	screen      *screen
+	key         *session.Key
 	said        string
 }
 
@@ -144,13 +145,15 @@ func isRefusal(err error) bool {
 
 // ask asks one distribution point.
 func (s *seeker) ask(ctx context.Context, reach *reacher, server string) ([]session.Deployed, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialFor)
+	dialing, cancel := context.WithTimeout(ctx, dialFor)
 	defer cancel()
-	control, err := reach.dialOne(ctx, server)
+	control, err := reach.dialOne(dialing, server)
 	if err != nil {
 		return nil, err
 	}
-	return session.Deployments(ctx, control)
+	return session.Deployments(ctx, control, s.key, func(reason string) {
+		s.say(fault.RoomClosed(reason))
+	})
 }
 
 // addressesOf returns the addresses of servers, none where one of them has a name: that may have any.

@@ -46,7 +46,7 @@ func (d *distributionPoint) listenAdmin() (err error) {
 	}
 	d.api = handler.New(handler.Config{
 		Library: d.library, Deployments: d.deployed, Sessions: d.sessions, Authority: d.authority, Trust: d.trust, Events: d.events, History: d.history, Status: d.status, Doctor: d.doctor,
-		Logs: d.clientLogs, Updates: d.updates, Servicing: d.servicing, Added: d.servicing.Poke,
+		Logs: d.clientLogs, PINs: d.pins, Updates: d.updates, Servicing: d.servicing, Added: d.servicing.Poke,
 		Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), AdminServers: d.adminServers(),
 		MayBeMulticastOnly: func(name, version string) error { return d.config().checkMulticastOnly(name, version) },
 		CheckRules:         func(one deployment.Deployment, p library.Package) error { return d.config().checkDeployment(&one, &p) },

@@ -63,6 +63,7 @@ type config struct {
 	Admin      adminConfig      `toml:"admin"`
 	Metrics    metricsConfig    `toml:"metrics"`
 	History    historyConfig    `toml:"history"`
+	PIN        pinConfig        `toml:"pin"`
 	Logs       logsConfig       `toml:"logs"`
 	Validation validationConfig `toml:"validation"`
 	Doctor     doctorConfig     `toml:"doctor"`
@@ -324,6 +325,7 @@ func (c *config) check() error {
 	if c.History.MaxRows != 0 && c.History.MaxRows < leastRows {
 		bad("history.max_rows", "%d is less than %d; 0 means any number", c.History.MaxRows, leastRows)
 	}
+	c.PIN.check(bad)
 	c.Logs.check(bad)
 	if err := validation.CheckSchedule(c.Validation.Schedule); err != nil {
 		bad("validation.schedule", "%v", err)

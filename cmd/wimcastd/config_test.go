@@ -136,6 +136,9 @@ func TestExample(t *testing.T) {
 		if len(got.Addresses) == 0 {
 			got.Addresses = nil // [] and nothing mean the same
 		}
+		if len(got.PIN.Require) == 0 {
+			got.PIN.Require = nil
+		}
 		if len(got.Multicast.Interfaces) == 0 {
 			got.Multicast.Interfaces = nil
 		}

@@ -20,6 +20,7 @@ import (
 	"wimcast/api/handler"
 	"wimcast/api/history"
 	"wimcast/crypto/keyex"
+	"wimcast/crypto/pin"
 	"wimcast/library"
 	"wimcast/library/deployment"
 	"wimcast/library/servicing"
@@ -55,6 +56,7 @@ type distributionPoint struct {
 	remote      keyex.Results // of handshakes of the admin API over HTTPS
 	listener    *keyex.Listener
 	sessions    *session.Server
+	pins        *pin.Book
 	unicast     *unicast.Server
 	metrics     *metrics.Metrics
 	history     *history.Store    // nil where none is kept
@@ -136,8 +138,10 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if err := d.openServicing(); err != nil {
 		return d, err
 	}
+	d.pins = d.newPINs()
 	d.sessions = session.NewServer(session.ServerConfig{
 		Open: d.openPackage, Deployments: d.listDeployments, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
+		Lock:     &pinLock{book: d.pins, require: func() []string { return d.config().PIN.Require }},
 		Prober:   &prober{networks: d.networks, queriers: d.queriers, allowed: func() bool { return d.config().Doctor.Probe }},
 		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
@@ -330,10 +334,9 @@ func (d *distributionPoint) accept(ctx context.Context) error {
 		}
 		d.running.Go(func() {
 			defer func() { _ = conn.Close() }()
-			who := conn.Peer()
-			peer := session.Peer{Name: who.Name, Role: string(who.Role), Serial: who.Serial, Addr: conn.RemoteAddr()}
+			peer := peerOf(conn)
 			err := d.sessions.Serve(ctx, peer, conn)
-			d.log.Debug("control channel closed", zap.String("client", who.Name), zap.Stringer("from", conn.RemoteAddr()), zap.Error(err))
+			d.log.Debug("control channel closed", zap.String("client", peer.Name), zap.Stringer("from", conn.RemoteAddr()), zap.Error(err))
 		})
 	}
 }
@@ -424,6 +427,7 @@ func (d *distributionPoint) sources() metrics.Sources {
 		History:  d.historyNumbers(),
 		Version:  version,
 		Logs:     d.logCounts,
+		PINs:     d.pinCounts,
 		Sessions: func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
 		Totals: func() (map[string]session.PackageTotals, map[string]uint64) {
 			packages, dropped := d.sessions.Totals()

@@ -16,7 +16,7 @@ import (
 func live() []string {
 	return []string{
 		"addresses", "drain", "on_stop", "multicast.ceiling", "unicast.slots", "unicast.budget", "session", "package", "limits",
-		"history.keep", "history.max_rows", "logs", "validation", "doctor", "log.level",
+		"history.keep", "history.max_rows", "pin", "logs", "validation", "doctor", "log.level",
 	}
 }
 
@@ -130,7 +130,7 @@ func (d *distributionPoint) keepFixed(now config) config {
 	used.Multicast.Ceiling = now.Multicast.Ceiling
 	used.Unicast, used.Session, used.Package, used.Limits = now.Unicast, now.Session, now.Package, now.Limits
 	used.History.Keep, used.History.MaxRows = now.History.Keep, now.History.MaxRows
-	used.Logs = now.Logs
+	used.PIN, used.Logs = now.PIN, now.Logs
 	used.Validation, used.Doctor, used.Log = now.Validation, now.Doctor, now.Log
 	return used
 }

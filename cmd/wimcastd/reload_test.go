@@ -77,6 +77,8 @@ listen = ":7798"
 record = false
 keep = "2d"
 max_rows = 2000
+[pin]
+require = ["lab*"]
 [logs]
 keep = "2d"
 max = "64MiB"

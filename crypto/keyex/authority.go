@@ -65,6 +65,8 @@ type Issued struct {
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
 	Revoked   time.Time `json:"revoked,omitzero"` // zero while it isn't
+	PIN       bool      `json:"pin,omitempty"`    // Marks.PIN
+	Alone     bool      `json:"alone,omitempty"`  // Marks.Alone
 }
 
 // OpenAuthority opens the authority in dir, and makes it there on first start:
@@ -165,7 +167,7 @@ func (a *Authority) makeCA() error {
 }
 
 // sign makes a key and a certificate for it that ends at end.
-func (a *Authority) sign(name string, role Role, dns []string, end time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+func (a *Authority) sign(name string, role Role, marks Marks, dns []string, end time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	if end.After(a.ca.NotAfter) {
 		return nil, nil, fmt.Errorf("lifetime reaches beyond the CA's end on %s", a.ca.NotAfter.Format(time.DateOnly))
 	}
@@ -186,7 +188,7 @@ func (a *Authority) sign(name string, role Role, dns []string, end time.Time) (*
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{role.usage()},
 		DNSNames:              dns,
-		URIs:                  []*url.URL{role.uri()},
+		URIs:                  append([]*url.URL{role.uri()}, marks.uris()...),
 	}, a.ca, key.Public(), a.caKey)
 	if err != nil {
 		return nil, nil, err
@@ -226,7 +228,7 @@ func (a *Authority) Renew() (renewed bool, err error) {
 	if end.After(a.ca.NotAfter) {
 		end = a.ca.NotAfter
 	}
-	leaf, key, err := a.sign(a.serverName, Server, []string{a.serverName}, end)
+	leaf, key, err := a.sign(a.serverName, Server, Marks{}, []string{a.serverName}, end)
 	if err != nil {
 		return false, fmt.Errorf("make server certificate: %w", err)
 	}

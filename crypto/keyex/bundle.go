@@ -55,9 +55,8 @@ const (
 
 // Identity returns whom the bundle is for.
 func (b *Bundle) Identity() Identity {
-	leaf := b.Chain[0]
-	role, _ := roleOf(leaf) // check held it
-	return Identity{Name: leaf.Subject.CommonName, Role: role, Serial: formatSerial(leaf.SerialNumber), NotAfter: leaf.NotAfter}
+	id, _ := identityOf(b.Chain[0]) // check held it
+	return id
 }
 
 // check holds that the parts fit together, with no look at a clock.

@@ -14,6 +14,7 @@ type Request struct {
 	Name     string        // the holder's; 1 to 64 bytes; needn't be unique
 	Role     Role          // any but Server
 	Lifetime time.Duration // DefaultLifetime when zero
+	Marks    Marks         // for WinPE and Client alone
 	Servers  []string      // where the server is: host:port, 1 to 16 of them
 }
 
@@ -43,7 +44,10 @@ func (a *Authority) issue(r Request) (*Bundle, error) {
 	if _, ok := parseSerial(r.Name); ok && len(r.Name) >= 32 {
 		return nil, fmt.Errorf("name %q: could be taken for a serial number", r.Name)
 	}
-	leaf, key, err := a.sign(r.Name, r.Role, nil, a.now().Add(r.Lifetime))
+	if err := checkMarks(r.Marks, r.Role); err != nil {
+		return nil, err
+	}
+	leaf, key, err := a.sign(r.Name, r.Role, r.Marks, nil, a.now().Add(r.Lifetime))
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +60,7 @@ func (a *Authority) issue(r Request) (*Bundle, error) {
 	// A new slice: Issued hands out copies, and a failed write must change nothing.
 	next := append(slices.Clip(a.issued), Issued{
 		Serial: formatSerial(leaf.SerialNumber), Name: r.Name, Role: r.Role, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+		PIN: r.Marks.PIN, Alone: r.Marks.Alone,
 	})
 	if err := a.dir.writeIssued(next); err != nil {
 		return nil, err

@@ -70,6 +70,20 @@ type Identity struct {
 	Role     Role      // what the holder may be
 	Serial   string    // lower-case hexadecimal
 	NotAfter time.Time // end of validity
+	Marks    Marks     // what else the CA has signed
+}
+
+// identityOf reads who a certificate is for.
+func identityOf(leaf *x509.Certificate) (Identity, error) {
+	role, err := roleOf(leaf)
+	if err != nil {
+		return Identity{}, err
+	}
+	marks, err := marksOf(leaf)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{Name: leaf.Subject.CommonName, Role: role, Serial: formatSerial(leaf.SerialNumber), NotAfter: leaf.NotAfter, Marks: marks}, nil
 }
 
 // maxName bounds a holder's name (RFC 5280 gives common names 64 characters).

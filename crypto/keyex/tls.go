@@ -60,12 +60,7 @@ func PeerIdentity(cs *tls.ConnectionState) (Identity, error) {
 	if cs == nil || !cs.HandshakeComplete || len(cs.PeerCertificates) == 0 {
 		return Identity{}, errors.New("peer identity: no verified certificate on this connection")
 	}
-	leaf := cs.PeerCertificates[0]
-	role, err := roleOf(leaf)
-	if err != nil {
-		return Identity{}, err
-	}
-	return Identity{Name: leaf.Subject.CommonName, Role: role, Serial: formatSerial(leaf.SerialNumber), NotAfter: leaf.NotAfter}, nil
+	return identityOf(cs.PeerCertificates[0])
 }
 
 // Judge judges the client of a TLS connection again, as the handshake of ServerTLS

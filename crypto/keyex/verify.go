@@ -88,12 +88,12 @@ func (v *verifier) verifyParsed(certs []*x509.Certificate) (Identity, error) {
 			}
 		}
 	}
-	role, err := roleOf(leaf)
+	id, err := identityOf(leaf)
 	if err != nil {
 		return refuse(WrongRole, "%w", err)
 	}
-	if !slices.Contains(v.roles, role) {
-		return refuse(WrongRole, "role %s isn't admitted here, only %v", role, v.roles)
+	if !slices.Contains(v.roles, id.Role) {
+		return refuse(WrongRole, "role %s isn't admitted here, only %v", id.Role, v.roles)
 	}
 	if err := checkName(leaf.Subject.CommonName); err != nil {
 		return refuse(WrongName, "%w", err)
@@ -103,7 +103,7 @@ func (v *verifier) verifyParsed(certs []*x509.Certificate) (Identity, error) {
 			return refuse(WrongName, "%w", err)
 		}
 	}
-	return Identity{Name: leaf.Subject.CommonName, Role: role, Serial: formatSerial(leaf.SerialNumber), NotAfter: leaf.NotAfter}, nil
+	return id, nil
 }
 
 // chain builds the way from the leaf to a pinned root.

@@ -54,6 +54,7 @@ func samples() map[string]Fault {
 		"AdaptersOff":       AdaptersOff([]string{"eth0"}),
 		"MissingLink":       MissingLink([]string{"eth0"}, []string{"VEN_8086&DEV_15F3"}),
 		"MissingAddress":    MissingAddress([]string{"eth0"}, netip.MustParseAddr("169.254.7.9")),
+		"RoomClosed":        RoomClosed("bundle room12 wants a PIN, and its room is closed; next, on the server: wimcast pin set room12"),
 		"SilentServer":      SilentServer([]string{server.String()}, netip.MustParseAddr("10.77.0.11")),
 		"UnknownName":       UnknownName([]string{"wim.example:7600"}, netip.Addr{}),
 		"NoRoute":           NoRoute([]string{server.String()}, netip.MustParseAddr("10.77.0.11")),

@@ -16,6 +16,7 @@ const (
 	KindNoName     Kind = "no_name"     // the server's name has no address
 	KindNoRoute    Kind = "no_route"    // no way from the machine's network to the server's
 	KindNoServer   Kind = "no_server"   // nothing answers
+	KindRoomClosed Kind = "room_closed" // the distribution point wants a PIN that nobody has set
 )
 
 // MissingAdapter says that there is no network adapter, nor a controller that lacks a driver.
@@ -75,4 +76,11 @@ func from(local netip.Addr) string {
 		return ""
 	}
 	return fmt.Sprintf(" from here (%v)", local)
+}
+
+// RoomClosed says that nobody has opened the room of a bundle that wants a PIN, or that too many PINs are being tried; reason is the
+// distribution point's word.
+func RoomClosed(reason string) Fault {
+	text, next, _ := strings.Cut(reason, "; next")
+	return Fault{KindRoomClosed, text, strings.TrimLeft(next, ",: ")}
 }

@@ -17,6 +17,7 @@ const (
 	TypeDone          Type = 0x08
 	TypeUnicastWanted Type = 0x09
 	TypeApplied       Type = 0x0e
+	TypeUnlock        Type = 0x0f
 	TypeWelcome       Type = 0x81
 	TypeRefused       Type = 0x82
 	TypeRoots         Type = 0x83
@@ -35,6 +36,7 @@ const (
 	TypeProbeGranted      Type = 0x91
 	TypeProbeRefused      Type = 0x92
 	TypeProbeSent         Type = 0x93
+	TypeUnlocked          Type = 0x8f
 )
 
 // Message is a control message.
@@ -79,6 +81,10 @@ func Parse(b []byte) (Message, error) {
 		return parseApplied(r)
 	case TypeAppliedHeard:
 		return parseAppliedHeard(r)
+	case TypeUnlock:
+		return parseUnlock(r)
+	case TypeUnlocked:
+		return parseUnlocked(r)
 	case TypeWelcome:
 		return parseWelcome(r)
 	case TypeRefused:

@@ -132,11 +132,14 @@ const (
 	ServerStops
 	TooSlowRefused // was dropped from the session, as it is too slow for it
 	Cancelled      // the operator cancelled the session that this client waited for or was in
+	PINWanted      // the certificate opens nothing before a PIN was shown
+	PINWrong
+	PINLater // too many tries just now, or nobody has set a PIN yet
 )
 
 // String returns the code's word, as in metrics and the API.
 func (c RefusedCode) String() string {
-	words := [...]string{"", "unknown_package", "not_allowed", "multicast_off", "full", "out_of_service", "evicted", "version", "server_stops", "too_slow", "cancelled"}
+	words := [...]string{"", "unknown_package", "not_allowed", "multicast_off", "full", "out_of_service", "evicted", "version", "server_stops", "too_slow", "cancelled", "pin_wanted", "pin_wrong", "pin_later"}
 	if c == 0 || int(c) >= len(words) {
 		return fmt.Sprintf("refused(%d)", uint8(c))
 	}

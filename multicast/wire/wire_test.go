@@ -67,6 +67,10 @@ func samples() []Message {
 		&UnicastAnswer{Client: 3, Granted: true},
 		&UnicastAnswer{Client: 3, Later: true, Text: "22 of 24 clients wait"},
 		&UnicastAnswer{Client: 3, Text: "package w11 is multicast-only"},
+		&Unlock{Request: 7, PIN: "123456"},
+		&Unlock{Request: 8, Pass: filled[[16]byte](12)},
+		&Unlocked{Request: 7, Pass: filled[[16]byte](12)},
+		&Unlocked{Request: 7, Code: PINLater, Again: 5 * time.Second, Text: "nobody has opened room12 yet"},
 		&Notice{Client: 3, Kind: NoticeEvicted, Text: "evicted by the operator"},
 		&DeploymentsWanted{Request: 7, First: 3},
 		&Deployments{Request: 7, First: 3, Total: 5, List: []Deployment{
@@ -137,7 +141,7 @@ func TestLongestMessagesFit(t *testing.T) {
 		&Welcome{Package: long, Notice: long, Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 		&Roots{Hashes: make([][32]byte, MaxRoots)},
 		&NACK{Lacks: make([]Lack, MaxNACKBlocks)},
-		&Done{Reason: long}, &Applied{Reason: long}, &Queued{Text: long}, &ProbeRefused{Text: long},
+		&Done{Reason: long}, &Applied{Reason: long}, &Queued{Text: long}, &Unlock{PIN: long}, &Unlocked{Text: long}, &ProbeRefused{Text: long},
 		&ProbeGranted{Sizes: make([]uint16, 2*MaxProbeSizes), Group: netip.MustParseAddrPort("[ff15::1]:1"), Source: netip.MustParseAddr("fe80::1")},
 	} {
 		if n := len(m.Append(nil)); n > MaxControl {
@@ -167,6 +171,7 @@ func TestHostileMessages(t *testing.T) {
 		"deployments, version 2":    {0x10, 2, 0, 0, 0, 1, 0, 0},
 		"applied, other flags":      append(append([]byte{0x0e}, make([]byte, 20)...), append([]byte{2}, make([]byte, 11)...)...),
 		"applied for a year":        (&Applied{Took: 365 * 24 * time.Hour}).Append(nil),
+		"unlocked, other code":      (&Unlocked{Code: Full}).Append(nil),
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v", name, m, err)

@@ -50,7 +50,7 @@ func (l *limiter) forget(now time.Time) {
 		}
 	}
 	for addr := range l.full {
-		if len(l.full) < maxAddresses {
+		if len(l.full) < maxAddresses*3/4 { // some more, so that not each newcomer has all of them looked at
 			return
 		}
 		delete(l.full, addr)
