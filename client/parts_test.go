@@ -41,14 +41,14 @@ func TestParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, do := range map[string]func() error{
-		"torn":    func() error { return os.WriteFile(have, bytes.Replace(b, []byte{0}, []byte{1}, 3), 0o600) },
-		"cut":     func() error { return os.Truncate(filepath.Join(dir, "cut.wim"+partSuffix), 7) },
-		"lonely":  func() error { return os.Remove(filepath.Join(dir, "lonely.wim"+partSuffix)) },
+		"torn":   func() error { return os.WriteFile(have, bytes.Replace(b, []byte{0}, []byte{1}, 3), 0o600) },
+		"cut":    func() error { return os.Truncate(filepath.Join(dir, "cut.wim"+partSuffix), 7) },
+		"lonely": func() error { return os.Remove(filepath.Join(dir, "lonely.wim"+partSuffix)) },
 		"no name": func() error {
 			return errors.Join(os.WriteFile(filepath.Join(dir, haveSuffix), b, 0o600), os.WriteFile(filepath.Join(dir, partSuffix), much.data, 0o600))
 		},
-		"link":    func() error { return os.Symlink(have, filepath.Join(dir, "link.wim"+haveSuffix)) },
-		"other":   func() error { return os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("buy milk"), 0o600) },
+		"link":  func() error { return os.Symlink(have, filepath.Join(dir, "link.wim"+haveSuffix)) },
+		"other": func() error { return os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("buy milk"), 0o600) },
 	} {
 		if err := do(); err != nil {
 			t.Fatalf("%s: %v", name, err)
