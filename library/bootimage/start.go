@@ -182,15 +182,15 @@ func script(options []string, drivers bool) ([]byte, error) {
 	}
 	line("rem The group's packets come from a port that was never spoken to.")
 	line("wpeutil DisableFirewall")
-	run := fmt.Sprintf(`"%%~dp0%s" winpe run --bundle "%%~dp0%s"`, programName, bundleName)
+	run := []string{fmt.Sprintf(`"%%~dp0%s" winpe run --bundle "%%~dp0%s"`, programName, bundleName)}
 	for _, option := range options {
 		quoted, err := quoteCmd(option)
 		if err != nil {
 			return nil, err
 		}
-		run += " " + quoted
+		run = append(run, quoted)
 	}
-	line("%s", run)
+	line("%s", strings.Join(run, " "))
 	line("exit /b %%errorlevel%%")
 	return out.Bytes(), nil
 }
