@@ -224,6 +224,10 @@ func TestDoctorGroup(t *testing.T) {
 			"size", "warn", "too_large", `packets of 1500 bytes don't arrive, 1476 is the largest`, nil,
 		},
 		{
+			"a switch of IGMPv2", func() error { return pc.SetDeafToSources(s.ctx, true) }, func() error { return pc.SetDeafToSources(s.ctx, false) },
+			"group", "fail", "source_join", `group .* arrives only when it is joined for any source, not for 10\.77\.0\.1 alone \(IGMPv3\); next: turn IGMPv3 on`, nil,
+		},
+		{
 			"wrong clock", func() error { return nil }, func() error { return nil },
 			"clock", "warn", "clock", "this machine's clock is 1095 days behind the server's",
 			[]string{"--clock-off=-26280h"},

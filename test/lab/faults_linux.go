@@ -10,11 +10,12 @@ import (
 
 // faults is what is wrong with a host's cable and port.
 type faults struct {
-	loss      loss // towards the host
-	uplink    loss // from the host
-	pruned    bool
-	blackhole bool
-	maxPacket int // bytes of IP that pass the port towards the host; 0: all
+	loss       loss // towards the host
+	uplink     loss // from the host
+	pruned     bool
+	blackhole  bool
+	maxPacket  int  // bytes of IP that pass the port towards the host; 0: all
+	sourceDeaf bool // joins for one source don't get to the switch
 }
 
 // loss is a share of packets in parts per million, or bursts.
@@ -195,6 +196,10 @@ func (h *Host) setRules(ctx context.Context) error {
 	}
 	if f.maxPacket > 0 {
 		down = append(down, fmt.Sprintf("ip length > %d drop", f.maxPacket))
+	}
+	if f.sourceDeaf {
+		// The type of a report's first record (RFC 3376, section 4.2.12): 2 and 4 are joins for any source.
+		up = append(up, "ip protocol igmp @th,64,8 != { 2, 4 } drop")
 	}
 	if f.pruned {
 		up = append(up, fmt.Sprintf("ip protocol igmp counter name %s_%s drop", counterPruned, h.port))

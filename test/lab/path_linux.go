@@ -15,6 +15,11 @@ func (h *Host) SetMaxPacket(ctx context.Context, bytes int) error {
 	return h.change(ctx, "set largest packet", func(f *faults) { f.maxPacket = bytes })
 }
 
+// SetDeafToSources makes the switch deaf to what the host says in IGMPv3 of single sources, as one that knows IGMPv2 only: joins for any source get through.
+func (h *Host) SetDeafToSources(ctx context.Context, on bool) error {
+	return h.change(ctx, "make deaf to sources", func(f *faults) { f.sourceDeaf = on })
+}
+
 // SetFirewall gives the host a firewall that drops what comes in and matches an nftables expression, such as "ip daddr 224.0.0.0/4 meta l4proto udp";
 // "" removes it. Packets still come in at the host's card.
 func (h *Host) SetFirewall(ctx context.Context, match string) error {
