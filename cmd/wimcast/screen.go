@@ -127,17 +127,6 @@ func (s *screen) event(kind, text string) {
 	}
 }
 
-// phase says what is being done while nothing is received, and a few words on it.
-func (s *screen) phase(p display.Phase, detail string) { s.board.Phase(p, detail) }
-
-// applied says how much of an image has been applied, 0…1.
-func (s *screen) applied(share float64) {
-	s.board.Applied(share)
-	if !s.c.json && s.onFull() == nil {
-		s.lines.Tick(time.Now(), s.board.State(time.Now()))
-	}
-}
-
 // fault says what is wrong, until it is something else; nil: nothing is any more.
 func (s *screen) fault(f *fault.Fault) {
 	s.board.Fault(f)
