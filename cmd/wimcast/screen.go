@@ -23,12 +23,13 @@ type screen struct {
 	board *display.Board
 	lines *display.Lines
 
-	mu    sync.Mutex
-	full  *display.Full // nil: not on all of the terminal
-	ended chan struct{} // closed when full has given the terminal back
-	look  display.Look
-	stop  context.CancelCauseFunc
-	said  bool // the last screen told how it ended
+	mu     sync.Mutex
+	full   *display.Full // nil: not on all of the terminal
+	ended  chan struct{} // closed when full has given the terminal back
+	look   display.Look
+	stop   context.CancelCauseFunc
+	halted func() error // not nil: the command was told to end
+	said   bool         // the last screen told how it ended
 }
 
 // tickEvery is how often progress is looked at.
@@ -57,6 +58,7 @@ func (s *screen) open(ctx context.Context) context.Context {
 		in = os.Stdin
 	}
 	ctx, s.stop = context.WithCancelCause(ctx)
+	s.halted = ctx.Err
 	full := display.NewFull(s.board, in, out, look, func() { s.stop(errStopped) })
 	s.full, s.look, s.ended = full, look, make(chan struct{})
 	go func() {
@@ -208,7 +210,7 @@ func (s *screen) end(err error) {
 	phase, why := display.Done, (*fault.Fault)(nil)
 	if err != nil {
 		phase = display.Failed
-		if errors.Is(err, errStopped) || errors.Is(err, context.Canceled) {
+		if s.halted != nil && s.halted() != nil { // by a key or a signal
 			phase = display.Stopped
 		}
 		f := display.Sentence("failed", err.Error())
