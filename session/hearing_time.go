@@ -85,6 +85,40 @@ func (h *hearing) tickRoots(now time.Time) {
 	h.rootsTry++
 }
 
+// keep makes durable what is there when Run ends before all is. The prover has ended: the target is ours.
+func (r *Receiver) keep() {
+	s := r.image
+	if s == nil || s.done() {
+		return // nothing, or it may have been finished
+	}
+	have := s.worth()
+	for i := range s.claims {
+		have.set(i) // not looked at yet
+	}
+	if have.count == 0 {
+		return
+	}
+	var manifest []byte
+	if s.manifest != nil {
+		manifest = s.manifestData
+	}
+	if err := r.cfg.Target.Checkpoint(have.all(), manifest); err != nil {
+		r.notify(EventNotice, "what is there can't be kept for the next try: %v", err)
+	}
+}
+
+// worth returns the image blocks to be claimed in a checkpoint. Unproven ones are too: a claim is a hint, and they are hashed again.
+func (s *imageState) worth() *bitset {
+	have := newBitset(s.geo.b)
+	for i := range s.have.all() {
+		have.set(i)
+	}
+	for i := range s.unproven {
+		have.set(i)
+	}
+	return have
+}
+
 // tickCheckpoint makes durable what is there, now and then.
 func (h *hearing) tickCheckpoint(now time.Time) {
 	s := h.image
@@ -94,14 +128,7 @@ func (h *hearing) tickCheckpoint(now time.Time) {
 	if h.bytesSince < checkpointBytes && now.Sub(h.checkpointed) < checkpointEvery {
 		return
 	}
-	// Unproven blocks are claimed too: a claim is a hint, and they are hashed again.
-	have := newBitset(s.geo.b)
-	for i := range s.have.all() {
-		have.set(i)
-	}
-	for i := range s.unproven {
-		have.set(i)
-	}
+	have := s.worth()
 	var manifest []byte
 	if s.manifest != nil {
 		manifest = s.manifestData

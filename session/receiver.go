@@ -250,9 +250,14 @@ func (r *Receiver) notify(kind EventKind, format string, args ...any) {
 
 // Run gets the image: it returns nil only after every block was proven and the target
 // finished. Losing the server is not an error until patience runs out.
-func (r *Receiver) Run(ctx context.Context) (Result, error) {
+func (r *Receiver) Run(ctx context.Context) (result Result, failed error) {
 	r.started = time.Now()
 	r.prover = newProver(r.cfg.Target)
+	defer func() {
+		if failed != nil && !errors.Is(failed, ErrTarget) {
+			r.keep()
+		}
+	}()
 	defer r.prover.close()
 	defer r.endSeed()
 	lastSeen, seenOnce := r.started, false

@@ -348,6 +348,7 @@ func (c *simContent) ReadBlock(i int, dst []byte) (int, error) {
 
 // simTarget is a file in memory that survives its client.
 type simTarget struct {
+	dead     atomic.Bool // nothing gets to the disk any more
 	data     []byte
 	have     []int
 	manifest []byte
@@ -386,6 +387,9 @@ func (f *simTarget) WriteAt(p []byte, off int64) (int, error) { return copy(f.da
 func (f *simTarget) ReadAt(p []byte, off int64) (int, error)  { return copy(p, f.data[off:]), nil }
 func (f *simTarget) Finish() error                            { f.finished = true; return nil }
 func (f *simTarget) Checkpoint(have iter.Seq[int], manifest []byte) error {
+	if f.dead.Load() {
+		return errors.New("the machine is off")
+	}
 	f.have, f.manifest = collect(have), bytes.Clone(manifest)
 	return nil
 }
@@ -700,6 +704,7 @@ func (c *roomClient) start() *roomClient {
 
 // stop ends the client as kill -9 does, as far as the program can.
 func (c *roomClient) stop() {
+	c.target.dead.Store(true)
 	c.cancel(errors.New("killed"))
 	<-c.done
 }

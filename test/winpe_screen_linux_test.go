@@ -161,7 +161,7 @@ func TestWinPEScreenTrouble(t *testing.T) {
 			t.Fatalf("%q without UTF-8: %q", r, last)
 		}
 	}
-	if strings.Contains(shown.text(), "\x1b[1m") || strings.Contains(shown.text(), "\x1b[1;") {
+	if strings.Contains(shown.text(), "\x1b[1m") || strings.Contains(shown.text(), "\x1b[37m") || strings.Contains(shown.text(), "\x1b[1;9") {
 		t.Errorf("colours in spite of NO_COLOR: %q", shown.text())
 	}
 }

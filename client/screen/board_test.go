@@ -158,14 +158,14 @@ func TestLines(t *testing.T) {
 		for d := time.Duration(0); d <= 2*tc.every; d += 250 * time.Millisecond {
 			l.Tick(now.Add(d), tc.state)
 		}
-		want := ""
+		var want strings.Builder
 		if tc.want != "" {
 			for i := range 3 {
-				want += now.Add(time.Duration(i)*tc.every).Format(time.TimeOnly) + " " + tc.want + "\n"
+				want.WriteString(now.Add(time.Duration(i)*tc.every).Format(time.TimeOnly) + " " + tc.want + "\n")
 			}
 		}
-		if b.String() != want {
-			t.Errorf("%s:\n%swant\n%s", tc.name, b.String(), want)
+		if b.String() != want.String() {
+			t.Errorf("%s:\n%swant\n%s", tc.name, b.String(), want.String())
 		}
 	}
 }

@@ -2,12 +2,21 @@
 
 package screen
 
-import "os"
+import (
+	"os"
 
-// addressable reports whether text can be put anywhere on a terminal.
-func addressable(_ *os.File, getenv func(string) string) bool {
+	"golang.org/x/sys/unix"
+)
+
+// addressable reports whether text can be put anywhere on a terminal, and that is ours: a job in the background is stopped by the
+// system when it takes the terminal.
+func addressable(out *os.File, getenv func(string) string) bool {
 	name := getenv("TERM")
-	return name != "" && name != "dumb"
+	if name == "" || name == "dumb" {
+		return false
+	}
+	group, err := unix.IoctlGetInt(int(out.Fd()), unix.TIOCGPGRP)
+	return err != nil || group == unix.Getpgrp() // an error: it isn't the terminal that stops us
 }
 
 func hasBlocks(getenv func(string) string) bool { return utf8Locale(getenv) }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/muesli/cancelreader"
@@ -98,8 +99,8 @@ func (t *tty) takeKeys() error {
 
 // giveBack leaves the terminal as it was. Giving it back again does nothing.
 func (t *tty) giveBack() {
-	for i := len(t.restore) - 1; i >= 0; i-- {
-		t.restore[i]()
+	for _, restore := range slices.Backward(t.restore) {
+		restore()
 	}
 	t.restore = nil
 }

@@ -85,7 +85,7 @@ func wrap(text string, width, lines int) []string {
 	}
 	line := ""
 	words := strings.Fields(text)
-	for i := 0; i < len(words); i++ {
+	for i := range words {
 		word := words[i]
 		switch {
 		case line == "":

@@ -29,8 +29,9 @@ type screen struct {
 	ended     chan struct{} // closed when full has given the terminal back
 	look      display.Look
 	stop      context.CancelCauseFunc
-	applyTold time.Time // when progress of applying was last told in JSON
-	said      bool      // the last screen told how it ended
+	halted    func() error // not nil: the command was told to end
+	applyTold time.Time    // when progress of applying was last told in JSON
+	said      bool         // the last screen told how it ended
 }
 
 // tickEvery is how often progress is looked at.
@@ -59,6 +60,7 @@ func (s *screen) open(ctx context.Context) context.Context {
 		in = os.Stdin
 	}
 	ctx, s.stop = context.WithCancelCause(ctx)
+	s.halted = ctx.Err
 	full := display.NewFull(s.board, in, out, look, func() { s.stop(errStopped) })
 	s.full, s.look, s.ended = full, look, make(chan struct{})
 	go func() {
@@ -217,7 +219,7 @@ func (s *screen) end(err error) {
 	phase, why := display.Done, (*fault.Fault)(nil)
 	if err != nil {
 		phase = display.Failed
-		if errors.Is(err, errStopped) || errors.Is(err, context.Canceled) {
+		if s.halted != nil && s.halted() != nil { // by a key or a signal
 			phase = display.Stopped
 		}
 		f := display.Sentence("failed", err.Error())

@@ -109,7 +109,7 @@ func TestScreenLines(t *testing.T) {
 	if !strings.HasSuffix(b.String(), " no link on eth0; next: plug the cable in\n") || strings.Count(b.String(), "\n") != 1 {
 		t.Errorf("%q", &b)
 	}
-	if s.told(failed) != failed || s.told(nil) != nil {
+	if _, said := errors.AsType[*saidError](s.told(failed)); said || s.told(nil) != nil {
 		t.Error("nobody was told")
 	}
 }
