@@ -438,6 +438,7 @@ type room struct {
 	limits  Limits
 	others  map[string]*simContent // packages beside w11
 	pool    int                    // groups; 0: any number
+	lock    lock                   // what holds clients back; nil: nothing
 	deploy  func(*Package, Peer)   // changes a package that is opened; nil: nothing
 
 	deployed func(Peer) ([]Deployed, error) // what is listed; nil: nothing
@@ -469,6 +470,8 @@ type roomClient struct {
 	pkg        string // w11 unless set
 	role       string // client unless set
 	machine    byte   // of its UUID; 0: none
+	bound      byte   // of the UUID in its certificate; 0: none
+	askPIN     func(ctx context.Context, reason string) (string, error)
 	noUnicast  bool
 	maxPayload int
 	offered    func(Offer) error    // nil: takes what it gets
@@ -543,7 +546,7 @@ func (r *room) start() {
 			r.mu.Unlock()
 			return &Group{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{239, 195, 16, byte(n)}), 63000), Caster: g}, nil
 		},
-		Ceiling: r.ceiling, Observer: r, Limits: r.limits,
+		Ceiling: r.ceiling, Observer: r, Limits: r.limits, Lock: r.lock,
 	})
 	r.mu.Lock()
 	r.server = s
@@ -642,7 +645,9 @@ func (c *roomClient) dial(context.Context) (Control, error) {
 	c.control = server
 	s := r.server
 	r.serving.Go(func() {
-		_ = s.Serve(context.Background(), Peer{Name: c.name, Role: cmp.Or(c.role, "client"), Serial: "1", Addr: netip.MustParseAddrPort("10.77.0.2:1000")}, server)
+		peer := Peer{Name: c.name, Role: cmp.Or(c.role, "client"), Serial: "1", Addr: netip.MustParseAddrPort("10.77.0.2:1000")}
+		peer.Machine[15] = c.bound
+		_ = s.Serve(context.Background(), peer, server)
 	})
 	return &simControl{link: c.link, in: down, out: up}, nil
 }
@@ -690,7 +695,7 @@ func (c *roomClient) start() *roomClient {
 	if c.seed != nil {
 		cfg.Seed = c.seed
 	}
-	cfg.Offered = c.offered
+	cfg.Offered, cfg.Key = c.offered, NewKey(c.askPIN)
 	cfg.Machine.Host, cfg.Machine.UUID[15] = c.name, c.machine
 	c.receiver = NewReceiver(cfg)
 	seed := c.link.random.Uint64()

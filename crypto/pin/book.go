@@ -23,8 +23,10 @@ const (
 	DefaultFor = time.Hour
 	leastFor   = time.Minute
 	mostFor    = 24 * time.Hour
-	// MinLength and MaxLength bound a PIN, in characters.
-	MinLength, MaxLength = 6, 64
+	// MinLength is the least length of a PIN, in characters.
+	MinLength = 6
+	// MaxLength is the most.
+	MaxLength = 64
 	// digits is how long a PIN is that is drawn here; longDigits for rooms that are open for more than shortFor.
 	digits, longDigits = 6, 8
 	shortFor           = 2 * time.Hour

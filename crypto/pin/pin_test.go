@@ -72,7 +72,7 @@ func TestRooms(t *testing.T) {
 		if list := b.List(); len(list) != 2 || list[1].Room != "room12" || list[1].Right != 1 || list[1].Wrong != 1 || list[1].Addresses != 1 {
 			t.Errorf("%+v", list)
 		}
-		time.Sleep(DefaultFor)
+		<-time.After(DefaultFor) // virtual time
 		if got := b.try(t, pc, "123456"); got != Closed || len(b.List()) != 0 {
 			t.Errorf("an hour later: %s, %+v", got, b.List())
 		}
@@ -86,7 +86,7 @@ func TestRooms(t *testing.T) {
 		if _, err := b.Set("room12", "", time.Minute, true); err != nil || b.State("room12") != IsOpen || b.try(t, pc, "") != Right {
 			t.Errorf("open: %v, %v", err, b.State("room12"))
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute) // virtual time
 		if b.State("room12") != IsClosed {
 			t.Error("open for more than a minute")
 		}
@@ -130,7 +130,7 @@ func TestGuessing(t *testing.T) {
 			if b.try(t, someone("10.0.0.66"), "000000") == Wrong {
 				wrong++
 			}
-			time.Sleep(time.Second - time.Millisecond)
+			<-time.After(time.Second - time.Millisecond) // virtual time
 		}
 		if most := sourceBurst + int(time.Hour/sourceEvery); wrong > most || wrong < most-5 {
 			t.Errorf("%d guesses in an hour, want about %d", wrong, most)
@@ -161,7 +161,7 @@ func TestRoomUnderAttack(t *testing.T) {
 		guesses := 0
 		for range 600 {
 			guesses += attack()
-			time.Sleep(time.Second)
+			<-time.After(time.Second) // virtual time
 		}
 		if most := 60 + knownBurst + 600/10 + 1; guesses > most {
 			t.Errorf("%d guesses in ten minutes, want at most %d", guesses, most)
@@ -170,7 +170,7 @@ func TestRoomUnderAttack(t *testing.T) {
 		for i := range 200 {
 			pc := someone(fmt.Sprintf("10.0.2.%d", i+1))
 			for b.try(t, pc, "123456") != Right {
-				time.Sleep(time.Second)
+				<-time.After(time.Second) // virtual time
 				attack()
 			}
 		}
