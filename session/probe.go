@@ -70,7 +70,7 @@ func (s *Server) probe(l *link, wanted *wire.ProbeWanted) {
 		l.send(&again)
 		return
 	}
-	refused := (*wire.ProbeRefused)(nil)
+	var refused *wire.ProbeRefused
 	if held := l.held(); held != nil {
 		refused = &wire.ProbeRefused{Code: wire.ProbeForbidden, Text: held.Text}
 	} else {

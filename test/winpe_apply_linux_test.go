@@ -338,3 +338,34 @@ func TestWinPEApplyEvents(t *testing.T) {
 		t.Errorf("shares %v, the end is %s", shares, ends)
 	}
 }
+
+// TestWinPERunApply: the machine of a boot image receives to the volume that it applies to, and keeps the file there as the seed of
+// the next version. What is applied once isn't applied over.
+func TestWinPERunApply(t *testing.T) {
+	s := onLoopback(t, rig.Config{})
+	_, two := s.twoImages()
+	s.cli("deployment", "set", "w2", "--index", "2")
+	s.cli("deployment", "remove", "w11")
+	machine := rig.Loopback("pc01")
+	g := s.run(machine, "--bundle", s.daemon.Bundle(), "--apply", "data")
+	r, _ := s.ended(g, 0)
+	if r.Index != 2 || r.Applied <= 0 {
+		t.Errorf("%+v", r)
+	}
+	volume := s.volume(machine.Name(), "Data")
+	s.received(filepath.Join(volume, "wimcast", "w2.wim"))
+	got := tree(t, volume)
+	for name := range got {
+		if strings.HasPrefix(name, "wimcast/") {
+			delete(got, name)
+		}
+	}
+	if want := tree(t, two); !maps.Equal(got, want) {
+		t.Errorf("%s has %v, want %v", volume, slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
+	before := s.sentSource()
+	r, _ = s.ended(s.run(machine, "--bundle", s.daemon.Bundle(), "--apply", "data"), 6)
+	if !strings.Contains(r.Error, "isn't empty") || s.sentSource() != before {
+		t.Errorf("a second time: %s, %d packets", r.Error, s.sentSource()-before)
+	}
+}

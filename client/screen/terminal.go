@@ -2,7 +2,6 @@ package screen
 
 import (
 	"os"
-	"strings"
 
 	"golang.org/x/term"
 )
@@ -28,14 +27,4 @@ func Size(out *os.File) (width, height int) {
 		return usualWidth, usualHeight
 	}
 	return width, height
-}
-
-// utf8Locale reports whether a Unix locale writes UTF-8.
-func utf8Locale(getenv func(string) string) bool {
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if v := strings.ToLower(getenv(name)); v != "" {
-			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
-		}
-	}
-	return false
 }

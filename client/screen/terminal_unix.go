@@ -4,6 +4,7 @@ package screen
 
 import (
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,15 @@ func addressable(out *os.File, getenv func(string) string) bool {
 	return err != nil || group == unix.Getpgrp() // an error: it isn't the terminal that stops us
 }
 
-func hasBlocks(getenv func(string) string) bool { return utf8Locale(getenv) }
+// hasBlocks reports whether the locale writes UTF-8.
+func hasBlocks(getenv func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToLower(getenv(name)); v != "" {
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return false
+}
 
 // prepareOutput has nothing to prepare: terminals take escape sequences.
 func prepareOutput(*os.File) (restore func(), err error) { return func() {}, nil }
