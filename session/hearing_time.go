@@ -313,7 +313,7 @@ func (h *hearing) publish(now time.Time) {
 	last := h.progress.Load()
 	p := &Progress{
 		Package: h.welcome.Package, Size: s.geo.image, Proven: h.totals.Multicast + h.totals.Unicast + h.totals.Held + h.totals.Seed,
-		OnUnicast: h.unicast != nil, Silent: now.Sub(h.heardAt), Totals: h.totals, Rate: last.Rate, Loss: h.lastLoss,
+		OnUnicast: h.unicast != nil, Group: h.welcome.Group, Silent: now.Sub(h.heardAt), Totals: h.totals, Rate: last.Rate, Loss: h.lastLoss,
 	}
 	p.Unproven = int64(len(s.unproven)) * crypto.BlockSize
 	p.Claimed = int64(len(s.claims)) * crypto.BlockSize

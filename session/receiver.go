@@ -153,6 +153,7 @@ type Progress struct {
 	RoomProven   int   // of them: have it all, this one included once it has
 	Claimed      int64 // bytes of an earlier try, to be proven again
 	OnUnicast    bool
+	Group        netip.AddrPort
 	Silent       time.Duration // since the group's last packet
 	Waiting      Waiting
 	Totals       ReceiverTotals

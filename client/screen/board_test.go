@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -90,11 +91,11 @@ func TestTroubles(t *testing.T) {
 		t.Errorf("next: %q", got.Next)
 	}
 	event(session.EventRejected, "block 7 failed its hash and is fetched again")
-	shows("bad block", fault.BadBlock, "block 7")
-	p.Silent = 5 * time.Second
-	shows("silent", fault.Quiet, "for 5 s")
+	shows("bad block", fault.KindBadBlock, "block 7")
+	p.Group, p.Silent = netip.MustParseAddrPort("239.195.16.1:63000"), 5*time.Second
+	shows("silent", fault.KindGroupSilent, "nothing of group 239.195.16.1:63000 arrived for 5s")
 	event(session.EventGone, "dial 10.0.0.1:7600: refused; trying again in 4s")
-	shows("gone", fault.ServerGone, "dial 10.0.0.1:7600: refused")
+	shows("gone", fault.KindServerGone, "dial 10.0.0.1:7600: refused")
 	if got := b.State(now).Trouble; strings.Contains(got.Text, "trying again") {
 		t.Errorf("a moment that passes is in %q", got.Text)
 	}
@@ -103,11 +104,11 @@ func TestTroubles(t *testing.T) {
 	shows("set", "no_link")
 	b.Fault(nil)
 	event(session.EventJoined, "joined")
-	shows("back", fault.Quiet)
+	shows("back", fault.KindGroupSilent)
 	p.OnUnicast = true
 	event(session.EventUnicast, "fetching the rest by unicast (the group's packets don't get to this machine)")
 	now = now.Add(badFor)
-	shows("unicast", fault.OnUnicast, "by unicast: the group's packets don't get to this machine;")
+	shows("unicast", fault.KindOnUnicast, "by unicast: the group's packets don't get to this machine;")
 	p = session.Progress{Size: 100, Proven: 60}
 	shows("heard again", "notice")
 	now = now.Add(noticeFor)

@@ -66,7 +66,7 @@ func (t *troubles) now(now time.Time, p *session.Progress, phase Phase) *fault.F
 	case t.gone != nil:
 		return t.gone
 	case receives && p.Size > 0 && !p.OnUnicast && p.Silent >= quietAfter && p.Waiting.Place == 0:
-		f := fault.GroupIsQuiet(p.Silent)
+		f := fault.GroupSilent(p.Group, p.Silent.Truncate(time.Second))
 		return &f
 	case t.bad.fault != nil && now.Before(t.bad.until):
 		return t.bad.fault

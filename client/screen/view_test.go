@@ -3,6 +3,7 @@ package screen
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,7 +46,7 @@ func scenes() map[string]State {
 	receiving.Phase, receiving.Proven, receiving.Rate, receiving.Path = Receiving, 2_115_000_000, 109e6, Multicast
 	receiving.Left, receiving.LeftKnown, receiving.Room, receiving.RoomProven = 21*time.Second, true, 24, 12
 	quiet := receiving
-	silent := fault.GroupIsQuiet(7 * time.Second)
+	silent := fault.GroupSilent(netip.MustParseAddrPort("239.195.16.1:63000"), 7*time.Second)
 	quiet.Trouble, quiet.LeftKnown, quiet.Rate = &silent, false, 0
 	unicast := receiving
 	by := fault.GoesByUnicast("the group is silent: nothing heard for 10s")
@@ -127,7 +128,7 @@ func TestViewFits(t *testing.T) {
 					if word, _, _ := strings.Cut(phaseWords[state.Phase].words, " "); width >= 40 && height >= 1 && !strings.Contains(got, word) {
 						t.Fatalf("%s at %dx%d doesn't say %s:\n%s", name, width, height, word, got)
 					}
-					if name == "quiet" && width >= 80 && height >= 6 && !strings.Contains(got, "nothing heard") {
+					if name == "quiet" && width >= 80 && height >= 6 && !strings.Contains(got, "nothing of group") {
 						t.Fatalf("at %dx%d the trouble has no place:\n%s", width, height, got)
 					}
 				}

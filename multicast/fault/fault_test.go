@@ -55,6 +55,9 @@ func samples() map[string]Fault {
 		"MissingLink":       MissingLink([]string{"eth0"}, []string{"VEN_8086&DEV_15F3"}),
 		"MissingAddress":    MissingAddress([]string{"eth0"}, netip.MustParseAddr("169.254.7.9")),
 		"RoomClosed":        RoomClosed("bundle room12 wants a PIN, and its room is closed; next, on the server: wimcast pin set room12"),
+		"ServerIsGone":      ServerIsGone("dial 10.77.0.1:7600: refused"),
+		"GoesByUnicast":     GoesByUnicast("the group is silent"),
+		"BlockIsBad":        BlockIsBad("block 7 failed its hash and is fetched again"),
 		"SilentServer":      SilentServer([]string{server.String()}, netip.MustParseAddr("10.77.0.11")),
 		"UnknownName":       UnknownName([]string{"wim.example:7600"}, netip.Addr{}),
 		"NoRoute":           NoRoute([]string{server.String()}, netip.MustParseAddr("10.77.0.11")),
@@ -69,7 +72,7 @@ func samples() map[string]Fault {
 }
 
 // files are those whose constructors samples has.
-var files = []string{"group.go", "machine.go", "control.go", "network.go"}
+var files = []string{"group.go", "machine.go", "control.go", "network.go", "client.go"}
 
 // TestSentences: every constructor makes one plain sentence for what is wrong and one for what to do, short enough for a control message.
 func TestSentences(t *testing.T) {
