@@ -73,7 +73,7 @@ const (
 // side says which side this is; with a bundle where it is a client.
 func (d *doctorCommand) side(c *console) (string, *keyex.Bundle, error) {
 	named := c.place.Bundle
-	if c.place.Socket != "" {
+	if c.place.Socket != "" && named == "" { // the socket may come from the environment
 		return sideServer, nil, nil
 	}
 	if named == "" {

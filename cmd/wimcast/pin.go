@@ -124,11 +124,12 @@ func (p *pinAsker) pin(ctx context.Context, reason string) (string, error) {
 	case ask != nil:
 	case full != nil && term.IsTerminal(int(os.Stdin.Fd())):
 		ask = func(ctx context.Context, prompt string) (string, error) {
-			return full.Ask(ctx, strings.ReplaceAll(prompt, "\n", " "), true)
+			return full.Ask(ctx, strings.ReplaceAll(prompt, "\n", "; "), true)
 		}
 	default:
 		ask = p.atTerminal
 	}
+	p.screen.fault("", nil) // what was in the way isn't any more
 	pin, err := ask(ctx, printable(reason)+"\nPIN: ")
 	if err != nil {
 		return "", err
