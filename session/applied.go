@@ -55,27 +55,10 @@ func TellApplied(ctx context.Context, dial func(context.Context) (Control, error
 	c := newChannel(control)
 	defer c.close()
 	message := &wire.Applied{Client: ticket.Client, Resume: ticket.Resume, Failed: failed, Index: uint16(index), Took: took, Reason: reason}
-	for try := 0; ; try++ {
-		c.send(message)
-		timer := time.NewTimer(retry(try))
-		for waiting := true; waiting; {
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return context.Cause(ctx)
-			case <-c.failed:
-				timer.Stop()
-				return c.err
-			case <-timer.C:
-				waiting = false
-			case m := <-c.messages:
-				if heard, ok := m.(*wire.AppliedHeard); ok && heard.Client == ticket.Client {
-					timer.Stop()
-					return nil
-				}
-			}
-		}
-	}
+	return c.ask(ctx, message, tellPatience, func(m wire.Message) bool {
+		heard, is := m.(*wire.AppliedHeard)
+		return is && heard.Client == ticket.Client
+	})
 }
 
 // What a server remembers of those that proved an image, until they say what came of applying it.

@@ -112,38 +112,28 @@ func Deployments(ctx context.Context, control Control, key *Key, waits func(reas
 
 // deployments asks for a page until there is an answer.
 func (c *channel) deployments(ctx context.Context, wanted *wire.DeploymentsWanted) (*wire.Deployments, error) {
-	deadline := time.Now().Add(serverGone)
-	for attempt := 0; time.Now().Before(deadline); attempt++ {
-		c.send(wanted)
-		timer := time.NewTimer(retry(attempt))
-		for waiting := true; waiting; {
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return nil, context.Cause(ctx)
-			case <-c.failed:
-				timer.Stop()
-				return nil, fmt.Errorf("%w: control channel closed: %w", ErrUnreachable, c.err)
-			case <-timer.C:
-				waiting = false
-			case message := <-c.messages:
-				switch m := message.(type) {
-				case *wire.Deployments:
-					if m.Request == wanted.Request {
-						timer.Stop()
-						return m, nil
-					}
-				case *wire.Refused:
-					if m.Request == wanted.Request {
-						timer.Stop()
-						if m.Code == wire.PINWanted || m.Code == wire.PINLater {
-							return nil, &heldError{m.Code, m.Text}
-						}
-						return nil, fmt.Errorf("%w: %s", ErrRefused, m.Text)
-					}
-				}
-			}
+	var page *wire.Deployments
+	var refused *wire.Refused
+	err := c.ask(ctx, wanted, serverGone, func(message wire.Message) bool {
+		switch m := message.(type) {
+		case *wire.Deployments:
+			page = m
+			return m.Request == wanted.Request
+		case *wire.Refused:
+			refused = m
+			return m.Request == wanted.Request
 		}
+		return false
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case page != nil && page.Request == wanted.Request:
+		return page, nil
+	case refused.Code == wire.PINWanted, refused.Code == wire.PINLater:
+		return nil, &heldError{refused.Code, refused.Text}
 	}
-	return nil, fmt.Errorf("%w: the distribution point doesn't answer", ErrUnreachable)
+	return nil, fmt.Errorf("%w: %s", ErrRefused, refused.Text)
 }

@@ -158,29 +158,19 @@ func (k *Key) show(ctx context.Context, channel *channel) (*wire.Unlocked, error
 	if try.Pass == [16]byte{} {
 		try.PIN = k.pin
 	}
-	deadline := time.Now().Add(unlockWithin)
-	for attempt := 0; time.Now().Before(deadline); attempt++ {
-		channel.send(try)
-		timer := time.NewTimer(retry(attempt))
-		for waiting := true; waiting; {
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return nil, context.Cause(ctx)
-			case <-channel.failed:
-				timer.Stop()
-				return nil, again("control channel closed: %w", channel.err)
-			case <-timer.C:
-				waiting = false
-			case message := <-channel.messages:
-				if m, ok := message.(*wire.Unlocked); ok && m.Request == try.Request {
-					timer.Stop()
-					return m, nil
-				}
-			}
-		}
+	var answer *wire.Unlocked
+	err := channel.ask(ctx, try, unlockWithin, func(message wire.Message) bool {
+		m, is := message.(*wire.Unlocked)
+		answer = m
+		return is && m.Request == try.Request
+	})
+	switch {
+	case err == nil:
+		return answer, nil
+	case ctx.Err() != nil:
+		return nil, err
 	}
-	return nil, again("the distribution point doesn't answer the PIN")
+	return nil, &againError{err}
 }
 
 // waitOpened waits until it is time to try again, with an end to all of it.
