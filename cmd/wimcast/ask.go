@@ -12,44 +12,31 @@ import (
 	"golang.org/x/term"
 )
 
-// asker asks the person in front of the machine.
-type asker interface {
-	// ask returns what the person says, without the line's end. What is typed isn't shown if it is hidden. It fails where there is
-	// nobody to ask, and when the context ends.
-	ask(ctx context.Context, prompt string, hidden bool) (string, error)
-}
-
-var _ asker = (*screen)(nil)
-
 // errNobody says that there is no terminal.
 var errNobody = errors.New("there is no terminal to ask on; next: give it with --pin, or in the variable WIMCAST_PIN")
 
+// ask returns what the person in front of the machine says, without the line's end. What is typed isn't shown if it is hidden. It fails
+// where there is nobody to ask, and when the context ends.
 func (s *screen) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
 	full := s.onFull()
 	terminal := term.IsTerminal(int(os.Stdin.Fd()))
 	switch {
 	case s.c.json || !terminal:
-		return "", fmt.Errorf("ask: %s: %w", prompt, errNobody)
+		return "", errNobody
 	case full != nil:
-		answer, err := full.Ask(ctx, prompt, hidden)
-		if err != nil {
-			return "", fmt.Errorf("ask: %s: %w", prompt, err)
-		}
-		return answer, nil
+		return full.Ask(ctx, prompt, hidden)
 	}
 	_, _ = fmt.Fprintf(s.c.err, "%s: ", prompt)
 	answer, err := readAnswer(ctx, os.Stdin, hidden)
 	_, _ = fmt.Fprintln(s.c.err)
-	if err != nil {
-		return "", fmt.Errorf("ask: %s: %w", prompt, err)
-	}
-	return answer, nil
+	return answer, err
 }
 
 // readAnswer reads a line from a terminal. When the context ends first, the terminal is as it was, and what is typed after that is
 // lost: a read from a terminal can't be called back, and ends with the program.
 func readAnswer(ctx context.Context, in *os.File, hidden bool) (string, error) {
-	before, err := term.GetState(int(in.Fd()))
+	fd := int(in.Fd()) // the goroutine below may outlive the file
+	before, err := term.GetState(fd)
 	if err != nil {
 		return "", err
 	}
@@ -60,7 +47,7 @@ func readAnswer(ctx context.Context, in *os.File, hidden bool) (string, error) {
 	typed := make(chan line, 1)
 	go func() {
 		if hidden {
-			text, err := term.ReadPassword(int(in.Fd()))
+			text, err := term.ReadPassword(fd)
 			typed <- line{string(text), err}
 			return
 		}
@@ -74,7 +61,7 @@ func readAnswer(ctx context.Context, in *os.File, hidden bool) (string, error) {
 	case l := <-typed:
 		return l.text, l.err
 	case <-ctx.Done():
-		_ = term.Restore(int(in.Fd()), before)
+		_ = term.Restore(fd, before)
 		return "", context.Cause(ctx)
 	}
 }

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/term"
 
 	"wimcast/api"
 	"wimcast/session"
@@ -96,41 +93,29 @@ func (p *pinClear) Run(ctx context.Context, c *console) error {
 	})
 }
 
-// pinVariable is where a get finds the PIN of its room, beside --pin.
-const pinVariable = "WIMCAST_PIN"
-
-// pinAsker has the PIN of a get: the one that was named, then what somebody types. It is nowhere but in memory.
+// pinAsker has the PIN of a command: the one that was named, then what somebody types. It is nowhere but in memory.
 type pinAsker struct {
-	named  string
-	screen *screen
-	tried  bool
-	// ask asks a person; nil: on the screen, or at the terminal of this process.
-	ask func(ctx context.Context, prompt string) (string, error)
+	named string
+	tried bool
+	ask   func(ctx context.Context, prompt string) (string, error)
 }
 
 // newKey returns the key of a command that was given a PIN, or "".
 func newKey(pin string, screen *screen) *session.Key {
-	return session.NewKey((&pinAsker{named: pin, screen: screen}).pin)
+	asker := &pinAsker{named: pin, ask: func(ctx context.Context, prompt string) (string, error) {
+		screen.fault("", nil) // what was in the way isn't any more
+		return screen.ask(ctx, prompt, true)
+	}}
+	return session.NewKey(asker.pin)
 }
 
-// pin implements what session.ReceiverConfig wants.
+// pin implements what session.NewKey wants.
 func (p *pinAsker) pin(ctx context.Context, reason string) (string, error) {
 	if p.named != "" && !p.tried {
 		p.tried = true
 		return p.named, nil
 	}
-	ask := p.ask
-	switch full := p.screen.onFull(); {
-	case ask != nil:
-	case full != nil && term.IsTerminal(int(os.Stdin.Fd())):
-		ask = func(ctx context.Context, prompt string) (string, error) {
-			return full.Ask(ctx, strings.ReplaceAll(prompt, "\n", "; "), true)
-		}
-	default:
-		ask = p.atTerminal
-	}
-	p.screen.fault("", nil) // what was in the way isn't any more
-	pin, err := ask(ctx, printable(reason)+"\nPIN: ")
+	pin, err := p.ask(ctx, printable(reason)+"; PIN")
 	if err != nil {
 		return "", err
 	}
@@ -138,37 +123,4 @@ func (p *pinAsker) pin(ctx context.Context, reason string) (string, error) {
 		return "", errors.New("no PIN was typed; next: start it again")
 	}
 	return pin, nil
-}
-
-func (p *pinAsker) atTerminal(ctx context.Context, prompt string) (string, error) {
-	in := int(os.Stdin.Fd())
-	if !term.IsTerminal(in) {
-		if p.tried {
-			return "", errors.New("next: another --pin or $" + pinVariable)
-		}
-		return "", errors.New("there is no terminal to ask at; next: --pin, or set $" + pinVariable)
-	}
-	state, err := term.GetState(in)
-	if err != nil {
-		return "", err
-	}
-	_, _ = fmt.Fprint(p.screen.c.err, prompt)
-	type typed struct {
-		text []byte
-		err  error
-	}
-	done := make(chan typed, 1)
-	go func() { // it can't be interrupted; it ends with the next line, or with the process
-		text, err := term.ReadPassword(in)
-		done <- typed{text, err}
-	}()
-	select {
-	case t := <-done:
-		_, _ = fmt.Fprintln(p.screen.c.err)
-		return string(t.text), t.err
-	case <-ctx.Done():
-		_ = term.Restore(in, state) // ReadPassword had turned the echo off
-		_, _ = fmt.Fprintln(p.screen.c.err)
-		return "", context.Cause(ctx)
-	}
 }
