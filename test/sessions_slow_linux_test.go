@@ -14,12 +14,13 @@ import (
 
 // roomSession is a session as `wimcast --json session list` shows it, with what concerns slow clients.
 type roomSession struct {
-	ID      string  `json:"id"`
-	State   string  `json:"state"`
-	Lane    int     `json:"lane"`
-	Limit   float64 `json:"limit_bytes_per_second"`
-	Policy  string  `json:"slow_policy"`
-	Floor   float64 `json:"floor_bytes_per_second"`
+	ID      string    `json:"id"`
+	State   string    `json:"state"`
+	Started time.Time `json:"started"`
+	Lane    int       `json:"lane"`
+	Limit   float64   `json:"limit_bytes_per_second"`
+	Policy  string    `json:"slow_policy"`
+	Floor   float64   `json:"floor_bytes_per_second"`
 	Clients []struct {
 		Name   string `json:"name"`
 		State  string `json:"state"`

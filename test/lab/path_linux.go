@@ -16,8 +16,17 @@ func (h *Host) SetMaxPacket(ctx context.Context, bytes int) error {
 }
 
 // SetDeafToSources makes the switch deaf to what the host says in IGMPv3 of single sources, as one that knows IGMPv2 only: joins for any source get through.
+// It forgets what the host was a member of: groups that were left a moment ago would still be delivered.
 func (h *Host) SetDeafToSources(ctx context.Context, on bool) error {
-	return h.change(ctx, "make deaf to sources", func(f *faults) { f.sourceDeaf = on })
+	if err := h.change(ctx, "make deaf to sources", func(f *faults) { f.sourceDeaf = on }); err != nil || !on {
+		return err
+	}
+	h.room.control.Lock()
+	defer h.room.control.Unlock()
+	if err := h.forgetPort(ctx); err != nil {
+		return fmt.Errorf("make deaf to sources: %s: %w", h.name, err)
+	}
+	return nil
 }
 
 // SetFirewall gives the host a firewall that drops what comes in and matches an nftables expression, such as "ip daddr 224.0.0.0/4 meta l4proto udp";

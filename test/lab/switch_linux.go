@@ -249,6 +249,11 @@ func (h *Host) prunePort(ctx context.Context, on bool) error {
 	if !on {
 		return h.query()
 	}
+	return h.forgetPort(ctx)
+}
+
+// forgetPort makes the switch forget what the host is a member of.
+func (h *Host) forgetPort(ctx context.Context) error {
 	entries, err := h.room.memberships(ctx)
 	if err != nil {
 		return err
