@@ -384,8 +384,10 @@ func (f *File) Finish() error {
 	if err := f.datasync(); err != nil {
 		return f.explain("finish", err)
 	}
+	var proven fs.FileInfo
 	if f.opts.Held {
-		err = f.replaceHaveMap(doneSuffix, f.whole())
+		proven, err = f.identity()
+		err = errors.Join(err, f.replaceHaveMap(doneSuffix, f.whole()))
 	} else {
 		err = f.dir.remove(f.name + doneSuffix)
 	}
@@ -407,7 +409,7 @@ func (f *File) Finish() error {
 	err = f.dir.sync()
 	_ = f.dir.remove(f.name + haveSuffix)
 	if f.opts.Held {
-		if e := f.hold(); err == nil {
+		if e := f.hold(proven); err == nil {
 			err = e
 		}
 	} else if e := f.part.Close(); err == nil {

@@ -60,22 +60,28 @@ func (f *File) whole() []byte {
 	return m.marshal()
 }
 
-// hold keeps the file that has just got its name, and nobody else can open for writing (Windows) or lock (Linux). The caller holds saving and shape.
-func (f *File) hold() error {
+// identity says which file FILE.part is; nil where a test has another one in its place.
+func (f *File) identity() (fs.FileInfo, error) {
+	part, ok := f.part.(osPart)
+	if !ok {
+		return nil, nil
+	}
+	return part.Stat()
+}
+
+// hold keeps the file that has just got its name, and nobody else can open for writing (Windows) or lock (Linux). proven is what it was
+// before that. The caller holds saving and shape.
+func (f *File) hold(proven fs.FileInfo) error {
 	part, ok := f.part.(osPart)
 	if !ok {
 		return f.part.Close()
-	}
-	before, err := part.Stat()
-	if err != nil {
-		return errors.Join(err, part.Close())
 	}
 	file, err := keep(part, f.path)
 	if err != nil {
 		return err
 	}
 	info, err := file.Stat()
-	if err == nil && (!os.SameFile(before, info) || info.Size() != f.size) {
+	if err == nil && (!os.SameFile(proven, info) || info.Size() != f.size) {
 		err = ErrChanged
 	}
 	if err != nil {
