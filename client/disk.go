@@ -108,19 +108,8 @@ type SpaceError struct {
 
 func (e *SpaceError) Error() string {
 	return fmt.Sprintf("receive %s: not enough space: %s are needed and %s are free; free some or choose another volume",
-		e.Path, figure(e.Need), figure(e.Free))
+		e.Path, volume.Figure(e.Need), volume.Figure(e.Free))
 }
 
 // Unwrap makes errors.Is(err, syscall.ENOSPC) true.
 func (e *SpaceError) Unwrap() error { return syscall.ENOSPC }
-
-// figure writes an amount of bytes for people, exact enough to act on.
-func figure(n int64) string {
-	switch {
-	case n >= 10_000_000_000:
-		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
-	case n >= 10_000_000:
-		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%d bytes", n)
-}

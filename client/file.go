@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"wimcast/client/volume"
 	"wimcast/crypto"
 )
 
@@ -198,7 +199,7 @@ func (f *File) fits(size int64) error {
 	}
 	if v.Largest > 0 && size > v.Largest {
 		return fmt.Errorf("begin %s: the volume is %s, whose files end at %s, and the image has %s; choose an NTFS volume or the like",
-			f.path, v.Kind, figure(v.Largest), figure(size))
+			f.path, v.Kind, volume.Figure(v.Largest), volume.Figure(size))
 	}
 	allocated, err := f.part.Allocated()
 	if err != nil {

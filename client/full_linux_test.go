@@ -3,45 +3,17 @@ package client
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"wimcast/crypto"
+	"wimcast/test/smalldisk"
 )
 
-// smallDiskEnv tells the test binary that it runs inside a mount namespace of its
-// own, with a small tmpfs at the path that it names.
-const smallDiskEnv = "WIMCAST_TEST_SMALL_DISK"
-
 // A real volume of 4 MiB: too small at first, then filled behind our back.
-func TestFullDisk(t *testing.T) {
-	if dir := os.Getenv(smallDiskEnv); dir != "" {
-		fillDisk(t, dir)
-		return
-	}
-	if os.Getuid() != 0 {
-		t.Skip("needs root to mount a small tmpfs in a namespace of its own")
-	}
-	unshare, err := exec.LookPath("unshare")
-	if err != nil {
-		t.Skip("needs unshare (package util-linux)")
-	}
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), unshare, "--mount", "sh", "-ec",
-		`mount -t tmpfs -o size=4m none "$1"; shift; exec "$@"`, "sh", dir,
-		os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
-	cmd.Env = append(os.Environ(), smallDiskEnv+"="+dir)
-	out, err := cmd.CombinedOutput()
-	if strings.Contains(string(out), "mount:") {
-		t.Skipf("can't mount a tmpfs here: %s", out)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestFullDisk") {
-		t.Fatalf("%v\n%s", err, out)
-	}
-}
+func TestFullDisk(t *testing.T) { smalldisk.Run(t, "4m", fillDisk) }
 
 func fillDisk(t *testing.T, dir string) {
 	path := filepath.Join(dir, "x.wim")

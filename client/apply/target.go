@@ -167,7 +167,7 @@ func (t *Target) Takes(windows bool) error {
 // now. Errors match ErrTarget.
 func (t *Target) Fits(download string, missing, unpacked int64) error {
 	if t.Volume.Largest > 0 && unpacked > t.Volume.Largest {
-		return refused(t.Path, nil, "the volume is %s, whose files end at 4 GiB and keep no permissions, and the image takes %s; next: format it with NTFS", t.Volume.Kind, figure(unpacked))
+		return refused(t.Path, nil, "the volume is %s, whose files end at 4 GiB and keep no permissions, and the image takes %s; next: format it with NTFS", t.Volume.Kind, volume.Figure(unpacked))
 	}
 	now, err := volume.Of(t.Path)
 	if err != nil {
@@ -185,24 +185,13 @@ func (t *Target) Fits(download string, missing, unpacked int64) error {
 		free = max(free, t.half.Free) // what was applied already is there to be replaced
 	}
 	if now.Free >= 0 && missing+unpacked > free {
-		parts := figure(unpacked) + " for what is in the image"
+		parts := volume.Figure(unpacked) + " for what is in the image"
 		if missing > 0 {
-			parts += " and " + figure(missing) + " for its file"
+			parts += " and " + volume.Figure(missing) + " for its file"
 		}
-		return refused(t.Path, nil, "not enough room: %s are needed, and %s are free; next: choose a larger volume, or receive the file elsewhere by --output", parts, figure(free))
+		return refused(t.Path, nil, "not enough room: %s are needed, and %s are free; next: choose a larger volume, or receive the file elsewhere by --output", parts, volume.Figure(free))
 	}
 	return nil
-}
-
-// figure writes an amount of bytes for people.
-func figure(n int64) string {
-	switch {
-	case n >= 10_000_000_000:
-		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
-	case n >= 10_000_000:
-		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%d bytes", n)
 }
 
 // maxMark bounds applying.json, in bytes.

@@ -2,7 +2,10 @@
 // what Windows wants of its files. It only looks, and knows nothing of images.
 package volume
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Volume is a volume at one moment.
 type Volume struct {
@@ -28,4 +31,15 @@ func (v Volume) known() Volume {
 		v.Plain = true
 	}
 	return v
+}
+
+// Figure writes an amount of bytes for people, exact enough to act on.
+func Figure(n int64) string {
+	switch {
+	case n >= 10_000_000_000:
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	case n >= 10_000_000:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%d bytes", n)
 }
