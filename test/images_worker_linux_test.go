@@ -28,6 +28,7 @@ for a; do
 	esac
 done
 echo "$2" >>"$DISM_LOG"
+[ -z "$DISM_HANGS" ] || exec sleep infinity
 case $* in
 */Mount-Image*) echo "$file" >"$dir/.file"; echo "$index" >"$dir/.index"; mkdir -p "$dir/Windows/servicing/Packages" ;;
 */Add-Package*)
@@ -103,12 +104,14 @@ func TestImagesWorker(t *testing.T) {
 	}
 	sc = s.service(append(args, "--continue-on-error")...)
 
-	// The first worker is killed when it has taken the job; the same bundle asks again, and begins anew.
+	// The first worker is killed in the middle of the job, which would never end; the same bundle asks again, and begins anew.
 	first := worker()
+	first.Env = append(first.Env, "DISM_HANGS=1")
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the job to be taken", func() bool { return strings.Count(s.daemon.Log(), `"msg":"job taken"`) == 3 })
+	begun := func() bool { did, err := os.ReadFile(log); return err == nil && strings.Count(string(did), "/Mount-Image") == 3 }
+	s.await("the job to be taken and begun", func() bool { return strings.Count(s.daemon.Log(), `"msg":"job taken"`) == 3 && begun() })
 	if err := syscall.Kill(-first.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Error(err)
 	}
