@@ -82,7 +82,7 @@ func (p *person) types(keys string) {
 // sees waits until a text was written, after all that was seen before.
 func (p *person) sees(text string) {
 	p.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		p.mu.Lock()
 		all := p.seen.String()

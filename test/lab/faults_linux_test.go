@@ -17,7 +17,7 @@ func TestBursts(t *testing.T) {
 		pc := room.Client(0)
 		const packets, length = 200, 20
 		r := listen(t, pc, true)
-		must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+		must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 		sent := 0
 		// until casts without a break until so many are lost.
 		until := func(want uint64) {
@@ -83,7 +83,7 @@ func TestStatsCountTheWire(t *testing.T) {
 		pc := room.Client(0)
 		const packets, frame = 4400, payload + 8 + 20 + 14 // bytes
 		r := listen(t, pc, true)
-		must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+		must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 		sent, got := stats(t, room.Server()), stats(t, pc)
 		must(t, room.Server().SetRate(t.Context(), 0, 0)) // new queues keep the count
 		cast(t, room.Server(), group, packets)
@@ -115,7 +115,7 @@ func TestStatsOfLossyHostLeaveOutTheLost(t *testing.T) {
 		const packets, frame = 10_000, payload + 8 + 20 + 14 // bytes
 		must(t, pc.SetLoss(t.Context(), 50))
 		r := listen(t, pc, true)
-		must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+		must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 		before := stats(t, pc)
 		cast(t, room.Server(), group, packets)
 		got, now := r.result(t, pc), stats(t, pc)
@@ -136,7 +136,7 @@ func TestRateLimitsCable(t *testing.T) {
 	const bits, packets = 8_000_000, 2000
 	must(t, pc.SetRate(t.Context(), bits, 100*time.Millisecond))
 	r := listen(t, pc, true)
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+	must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 	start := time.Now()
 	cast(t, room.Server(), group, packets)
 	// What the queue took has come when a packet sent behind it has.
@@ -161,7 +161,7 @@ func TestRateLimitsCable(t *testing.T) {
 	}
 	must(t, pc.SetRate(t.Context(), 0, 0))
 	r = listen(t, pc, true)
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+	must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 	cast(t, room.Server(), group, packets)
 	if got := r.result(t, pc).packets; got != packets {
 		t.Errorf("without a limit %d packets came, want %d", got, packets)
@@ -175,7 +175,7 @@ func TestPrunedClientHearsNoGroup(t *testing.T) {
 	// One joins before it is pruned, and again after; the other stays whole.
 	first, whole := listen(t, pc, true), listen(t, other, true)
 	for _, h := range room.Clients() {
-		must(t, h.WaitMember(within(t, 10*time.Second), group.Addr()))
+		must(t, h.WaitMember(within(t, time.Minute), group.Addr()))
 	}
 	must(t, pc.SetPruned(t.Context(), true))
 	cast(t, room.Server(), group, packets)
@@ -192,7 +192,7 @@ func TestPrunedClientHearsNoGroup(t *testing.T) {
 	if got := second.result(t, pc).packets; got != 100 {
 		t.Errorf("the pruned client got %d packets, want the 100 that came by unicast", got)
 	}
-	for ctx := within(t, 10*time.Second); stats(t, pc).Pruned == 0; { // a report follows a join after a while
+	for ctx := within(t, time.Minute); stats(t, pc).Pruned == 0; { // a report follows a join after a while
 		if ctx.Err() != nil {
 			t.Fatal("no IGMP message was kept from the switch")
 		}
@@ -205,7 +205,7 @@ func TestPrunedClientHearsNoGroup(t *testing.T) {
 
 	third := listen(t, pc, true)
 	must(t, pc.SetPruned(t.Context(), false))
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+	must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 	cast(t, room.Server(), group, packets)
 	if got := third.result(t, pc).packets; got != packets {
 		t.Errorf("the restored client got %d packets, want %d", got, packets)
@@ -216,10 +216,10 @@ func TestUnprunedClientNeedNotJoinAgain(t *testing.T) {
 	room := newRoom(t, lab.Config{Clients: 1})
 	pc := room.Client(0)
 	r := listen(t, pc, true)
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+	must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 	must(t, pc.SetPruned(t.Context(), true))
 	must(t, pc.SetPruned(t.Context(), false))
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+	must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 	cast(t, room.Server(), group, 500)
 	if got := r.result(t, pc).packets; got != 500 {
 		t.Errorf("got %d packets, want 500", got)
@@ -253,7 +253,7 @@ func TestUnpluggedCable(t *testing.T) {
 	room := newRoom(t, lab.Config{Clients: 1})
 	pc := room.Client(0)
 	r := listen(t, pc, true)
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+	must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 	must(t, pc.SetLink(t.Context(), false))
 	cast(t, room.Server(), group, 100)
 	out, err := pc.Run(t.Context(), "ip", "-o", "link", "show", pc.Interface())
@@ -262,7 +262,7 @@ func TestUnpluggedCable(t *testing.T) {
 		t.Errorf("the interface doesn't miss its carrier: %s", out)
 	}
 	must(t, pc.SetLink(t.Context(), true))
-	must(t, pc.WaitMember(within(t, 10*time.Second), group.Addr()))
+	must(t, pc.WaitMember(within(t, time.Minute), group.Addr()))
 	cast(t, room.Server(), group, 300)
 	if got := r.result(t, pc).packets; got != 300 {
 		t.Errorf("plugged in again, it got %d packets, want 300", got)

@@ -40,7 +40,7 @@ func processesIn(t *testing.T, namespace string) []int {
 // waitEmpty waits until a namespace has no process.
 func waitEmpty(t *testing.T, namespace string) {
 	t.Helper()
-	ctx := within(t, 20*time.Second)
+	ctx := within(t, time.Minute)
 	for len(processesIn(t, namespace)) > 0 {
 		if ctx.Err() != nil {
 			t.Fatalf("processes %v live on in %s", processesIn(t, namespace), namespace)
