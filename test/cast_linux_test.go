@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +30,7 @@ var build = sync.OnceValues(func() (rig.Programs, error) {
 	if err != nil {
 		return rig.Programs{}, err
 	}
-	scratch = append(scratch, dir)
+	scratch.add(dir)
 	for _, name := range []string{"wimcastd", "wimcast"} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), "../cmd/"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
@@ -49,7 +47,7 @@ var capture = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	scratch = append(scratch, dir)
+	scratch.add(dir)
 	image := filepath.Join(dir, "test.wim")
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
@@ -63,11 +61,23 @@ var capture = sync.OnceValues(func() (string, error) {
 	return image, nil
 })
 
-var scratch []string // directories to remove at the end
+// scratch is the directories to remove at the end.
+var scratch leftovers
+
+type leftovers struct {
+	mu   sync.Mutex
+	dirs []string
+}
+
+func (l *leftovers) add(dir string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirs = append(l.dirs, dir)
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, dir := range scratch {
+	for _, dir := range scratch.dirs {
 		_ = os.RemoveAll(dir)
 	}
 	os.Exit(code)
@@ -85,8 +95,8 @@ type stage struct {
 	room     *lab.Room // nil on loopback
 }
 
-// patience bounds what a test waits for; far more than anything takes.
-const patience = 3 * time.Minute
+// patience bounds what a test waits for; far more than anything takes, on a busy machine too.
+const patience = 6 * time.Minute
 
 // onLoopback starts a daemon on this machine's loopback.
 func onLoopback(t *testing.T, config rig.Config) *stage {
@@ -170,6 +180,12 @@ func (s *stage) cli(args ...string) string {
 	return string(out)
 }
 
+// together is the configuration of a package whose cast begins once so many clients are there. On a busy machine they come seconds
+// apart, and what the first has received by then is sent again for the last.
+func together(clients int) string {
+	return fmt.Sprintf("[package.\"w11\"]\nstart = \"scheduled\"\nmin_clients = %d\ndelay = \"30m\"", clients)
+}
+
 // file is where a client writes.
 func (s *stage) file(name string) string { return filepath.Join(s.dir, name+".wim") }
 
@@ -206,6 +222,17 @@ func (s *stage) proven(g *rig.Get) (rig.Result, rig.Totals) {
 		s.t.Errorf("%s: the part file is still there", g.Place.Name())
 	}
 	return r, totals
+}
+
+// checkpoint waits until a client has put on record what it has of a file: that is every 5 s.
+func (s *stage) checkpoint(g *rig.Get, file string) {
+	s.t.Helper()
+	if err := g.Await(s.ctx, "a checkpoint", func(rig.Event, []rig.Event) bool {
+		_, err := os.Stat(file + ".part.have")
+		return err == nil
+	}); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // ended waits for a client and holds its exit code.
@@ -270,8 +297,8 @@ func (s *stage) packetsOverSource() float64 {
 func TestCastRoomLoss(t *testing.T) {
 	for _, loss := range []float64{0, 1, 5} {
 		t.Run(fmt.Sprintf("%v%%", loss), func(t *testing.T) {
-			// The ceiling bounds what a client that starts late on a busy machine can miss.
-			s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "20 MB/s"`})
+			// At this rate a client that gets no processor for 0.4 s still loses nothing.
+			s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "10 MB/s"`, Top: together(4)})
 			for _, host := range s.room.Clients() {
 				if err := host.SetLoss(s.ctx, loss); err != nil {
 					t.Fatal(err)
@@ -312,12 +339,19 @@ func TestCastRoomLoss(t *testing.T) {
 
 // TestCastRoomLateJoin lets a client come when the others have half.
 func TestCastRoomLateJoin(t *testing.T) {
-	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "10 MB/s"`})
+	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "5 MB/s"`})
 	early := s.get(0)
 	if err := early.AwaitProven(s.ctx, 0.5); err != nil {
 		t.Fatal(err)
 	}
+	s.hurry(rig.Config{Multicast: `ceiling = "500 kB/s"`}) // however long the late one takes to start
 	late := s.get(1)
+	if err := late.Await(s.ctx, "having joined", func(_ rig.Event, events []rig.Event) bool {
+		return slices.ContainsFunc(events, func(e rig.Event) bool { return e.Event == "joined" })
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.hurry(rig.Config{Multicast: `ceiling = "10 MB/s"`})
 	s.proven(early)
 	_, totals := s.proven(late)
 	if totals.Multicast != s.size {
@@ -330,13 +364,11 @@ func TestCastRoomLateJoin(t *testing.T) {
 
 // TestCastRoomKillAndResume kills a client with kill -9 and starts it again.
 func TestCastRoomKillAndResume(t *testing.T) {
-	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "4 MB/s"`})
+	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "2 MB/s"`})
 	stays, killed := s.get(0), s.get(1)
-	// The have-map is written every 5 s at this rate.
-	if err := killed.AwaitProven(s.ctx, 0.75); err != nil {
-		t.Fatal(err)
-	}
+	s.checkpoint(killed, s.file("pc02"))
 	killed.Kill()
+	s.hurry(rig.Config{Multicast: `ceiling = "8 MB/s"`})
 	if _, err := os.Stat(s.file("pc02")); err == nil {
 		t.Error("the file is there although it wasn't proven")
 	}
@@ -404,15 +436,20 @@ func TestCastRoomMulticastOnlyPruned(t *testing.T) {
 // TestCastRoomServerKilled kills the daemon in mid-cast and starts it again: clients
 // come back by themselves with what they have.
 func TestCastRoomServerKilled(t *testing.T) {
-	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "8 MB/s"`})
+	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "3 MB/s"`})
 	gets := []*rig.Get{s.get(0), s.get(1)}
-	if err := gets[0].AwaitProven(s.ctx, 0.4); err != nil {
-		t.Fatal(err)
+	for _, g := range gets {
+		if err := g.AwaitProven(s.ctx, 0.4); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.daemon.Kill()
 	if err := gets[0].Await(s.ctx, "noticing that the server is gone", func(_ rig.Event, events []rig.Event) bool {
 		return slices.ContainsFunc(events, func(e rig.Event) bool { return e.Event == "server_gone" })
 	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.daemon.Configure(rig.Config{Multicast: `ceiling = "8 MB/s"`}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.daemon.Start(s.ctx); err != nil {
@@ -511,23 +548,7 @@ func TestCastRefusals(t *testing.T) {
 		if err != nil || r.Code != 4 {
 			t.Errorf("%+v, %v", r, err)
 		}
-		if !strings.Contains(s.daemon.Log(), "revoked") {
-			t.Error("the daemon's log says nothing of it")
-		}
-	})
-	t.Run("no server", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("takes 30 s of waiting")
-		}
-		t.Parallel()
-		g, err := rig.StartGet(s.ctx, rig.Loopback("pc01"), s.programs, "w11", "--bundle", s.daemon.Bundle(), "--server", "127.0.0.1:9", "--output", s.file("n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, _, err := g.Wait(s.ctx)
-		if err != nil || r.Code != 3 {
-			t.Errorf("%+v, %v", r, err)
-		}
+		s.wrote("revoked")
 	})
 	t.Run("multicast not allowed", func(t *testing.T) {
 		s.cli("image", "set", "w11", "--no-multicast")
@@ -555,6 +576,19 @@ func TestCastRefusals(t *testing.T) {
 			t.Errorf("error: %v", err)
 		}
 	})
+}
+
+// TestCastNoServer tries 30 s long to reach a server that isn't there.
+func TestCastNoServer(t *testing.T) {
+	s := onLoopback(t, rig.Config{})
+	g, err := rig.StartGet(s.ctx, rig.Loopback("pc01"), s.programs, "w11", "--bundle", s.daemon.Bundle(), "--server", "127.0.0.1:9", "--output", s.file("n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := g.Wait(s.ctx)
+	if err != nil || r.Code != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 // bundleServer returns the address that a stage's daemon listens at.
@@ -782,21 +816,17 @@ func TestCastDaemon(t *testing.T) {
 func TestCastMetrics(t *testing.T) {
 	s := onLoopback(t, rig.Config{Multicast: `ceiling = "20 MB/s"`})
 	s.proven(s.get(0, "--lose", "0.02"))
-	answer, err := http.Get(s.daemon.Metrics())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var body string
+	s.eventually("the server has counted the client's end", func() bool {
+		body = page(t, s.daemon.Metrics())
+		return strings.Contains(body, "wimcast_client_results_total{")
+	})
 	for _, want := range []string{
 		`wimcast_client_proven_bytes_total{package="w11@1",path="multicast"} `, `wimcast_sent_packets_total{kind="source",package="w11@1"}`,
 		`wimcast_client_results_total{package="w11@1",path="multicast",result="proven"} 1`, `wimcast_session_clients{session="s1",state="proven"} 1`,
 		`wimcast_library_packages{state="in_service"} 1`, "wimcast_build_info",
 	} {
-		if !bytes.Contains(body, []byte(want)) {
+		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
 		}
 	}

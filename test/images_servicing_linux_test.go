@@ -1,7 +1,9 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -148,7 +150,7 @@ func (s *stage) current(name string) (i api.Image) {
 // TestImagesServicing: what is applicable is scheduled while the image is being cast. The cast ends undisturbed with the old
 // version, the new one is what the name means from then on, and rolling back is one command.
 func TestImagesServicing(t *testing.T) {
-	s := onLoopback(t, rig.Config{Multicast: `ceiling = "500 kB/s"`}) // a minute for the image
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "1 MB/s"`})
 	s.windows()
 	s.catalogue()
 	if out := s.cli("update", "list"); !strings.Contains(out, "KB5000001") || strings.Contains(out, "drivers") {
@@ -168,6 +170,7 @@ func TestImagesServicing(t *testing.T) {
 	if err := g.AwaitProven(s.ctx, 0.05); err != nil {
 		t.Fatal(err)
 	}
+	s.hurry(rig.Config{Multicast: `ceiling = "100 kB/s"`}) // five minutes for the image: it is in mid-cast until that is raised
 
 	out = s.cli("image", "service", "win", "--update", "KB5000001", "--overlay", "drivers", "--executor", "stage", "--dry-run")
 	for _, want := range []string{"image          win@1", "new version    win@1+", "when           once, now", "distribute     no", "nothing was changed"} {
@@ -191,12 +194,7 @@ func TestImagesServicing(t *testing.T) {
 		t.Error("the cast was over before the new version was there: nothing was shown")
 	default:
 	}
-	if err := s.daemon.Configure(rig.Config{Multicast: `ceiling = "50 MB/s"`}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.daemon.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	s.hurry(rig.Config{Multicast: `ceiling = "50 MB/s"`})
 	r, _ := s.proven(g)
 	if r.Package != "win@1" {
 		t.Errorf("the cast was of %s", r.Package)
@@ -294,7 +292,10 @@ func TestImagesServicingRefusals(t *testing.T) {
 
 // TestImagesServicingKilled: a run that is cancelled, and one in which the daemon is killed, change nothing and leave nothing.
 func TestImagesServicingKilled(t *testing.T) {
-	s := onLoopback(t, rig.Config{})
+	s := prepare(t)
+	place := holding{"server", s.dir}
+	place.install(t)
+	s.start(place, rig.Config{})
 	s.windows()
 	s.catalogue()
 	work := filepath.Join(s.daemon.Dir, "servicing", "work")
@@ -308,10 +309,13 @@ func TestImagesServicingKilled(t *testing.T) {
 	before := blobs()
 	begun := func(id string) {
 		t.Helper()
-		s.await("the copy of "+id, func() bool {
-			files, err := os.ReadDir(work)
-			return err == nil && len(files) > 0 && s.awaitSchedule(id, "waiting", "in_process", "successful", "failed").State == "in_process"
-		})
+		s.await("the work on "+id, func() bool { _, err := os.Stat(place.begun()); return err == nil })
+		if files, err := os.ReadDir(work); err != nil || len(files) == 0 {
+			t.Errorf("nothing is being worked on: %v, %v", files, err)
+		}
+		if sc := s.awaitSchedule(id, "waiting", "in_process", "successful", "failed"); sc.State != "in_process" {
+			t.Fatalf("in the middle of its work: %+v", sc)
+		}
 	}
 	empty := func() {
 		t.Helper()
@@ -323,6 +327,7 @@ func TestImagesServicingKilled(t *testing.T) {
 		}
 	}
 	args := []string{"win", "--update", "KB5000001", "--overlay", "drivers", "--executor", "stage"}
+	place.hold(t, true)
 	sc := s.service(args...)
 	begun(sc.ID)
 	s.cli("schedule", "cancel", sc.ID)
@@ -331,10 +336,14 @@ func TestImagesServicingKilled(t *testing.T) {
 	}
 	empty()
 
+	place.hold(t, true)
 	sc = s.service(args...)
 	night := s.service("win", "--applicable", "--executor", "stage", "--cron", "0 3 * * SUN", "--utc")
 	begun(sc.ID)
+	group := s.daemon.Cmd().Process.Pid
 	s.daemon.Kill()
+	_ = syscall.Kill(-group, syscall.SIGKILL) // what it ran, which a kill leaves
+	place.hold(t, false)
 	if err := s.daemon.Start(s.ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -350,4 +359,46 @@ func TestImagesServicingKilled(t *testing.T) {
 	if sc = s.awaitSchedule(s.service(args...).ID, "successful", "failed"); sc.State != "successful" {
 		t.Errorf("%+v", sc)
 	}
+}
+
+// holding is loopback, where wimlib-imagex, as the daemon runs it, never ends what it was asked to change, as long as it is held.
+type holding struct {
+	rig.Loopback
+	dir string
+}
+
+func (h holding) held() string  { return filepath.Join(h.dir, "held") }
+func (h holding) begun() string { return filepath.Join(h.dir, "held.begun") }
+
+// install puts the stand-in in its place.
+func (h holding) install(t *testing.T) {
+	t.Helper()
+	real, err := exec.LookPath("wimlib-imagex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = update ] && [ -e %q ]; then touch %q; exec sleep infinity; fi\nexec %q \"$@\"\n", h.held(), h.begun(), real)
+	if err := errors.Join(os.Mkdir(filepath.Join(h.dir, "bin"), 0o700), os.WriteFile(filepath.Join(h.dir, "bin", "wimlib-imagex"), []byte(text), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hold has the stand-in hold what comes from now on, or nothing more.
+func (h holding) hold(t *testing.T, on bool) {
+	t.Helper()
+	_ = os.Remove(h.begun())
+	err := os.Remove(h.held())
+	if on {
+		err = os.WriteFile(h.held(), nil, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Command implements rig.Place.
+func (h holding) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := h.Loopback.Command(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(h.dir, "bin")+":"+os.Getenv("PATH"))
+	return cmd
 }

@@ -28,7 +28,7 @@ func TestSessionsAPI(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is missing: install it (make setup does)")
 	}
-	s := onLoopback(t, rig.Config{Multicast: `ceiling = "8 MB/s"`, Admin: `listen = "127.0.0.1:0"`})
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "2 MB/s"`, Admin: `listen = "127.0.0.1:0"`})
 	var status struct {
 		Admin string `json:"admin_listen"`
 	}
@@ -82,7 +82,7 @@ func TestSessionsAPI(t *testing.T) {
 	mine := ann.start("", s.programs.Client, "--bundle", ann.bundle, "--json", "events", "--after", "nothing") // from the first on
 	theirs := eve.events("")
 	stays, goes := s.get(0), s.get(1)
-	if err := goes.AwaitProven(s.ctx, 0.1); err != nil {
+	if err := goes.AwaitProven(s.ctx, 0.05); err != nil {
 		t.Fatal(err)
 	}
 	seen := theirs.until(t, "both clients have joined", func(all []happening) bool {
@@ -97,6 +97,7 @@ func TestSessionsAPI(t *testing.T) {
 	}
 	s.ended(goes, 8)
 	theirs = eve.events(seen[len(seen)-1].ID)
+	s.hurry(rig.Config{Multicast: `ceiling = "8 MB/s"`, Admin: `listen = "127.0.0.1:0"`})
 	s.proven(stays)
 	theirs.until(t, "one client is proven, the other evicted", func(all []happening) bool {
 		return kinds(all, "client_ended", "proven") == 1 && kinds(all, "client_ended", "evicted") == 1

@@ -17,7 +17,7 @@ import (
 // TestSessionsHistory tells the story that a record is for: a room is cast to, the
 // daemon is killed in the middle and comes back, and afterwards an operator proves who has the image.
 func TestSessionsHistory(t *testing.T) {
-	s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "8 MB/s"`})
+	s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "2 MB/s"`})
 	began := time.Now()
 	gets := []*rig.Get{s.get(0), s.get(1), s.get(2)}
 	name := func(i int) string { return gets[i].Place.Name() }
@@ -30,7 +30,7 @@ func TestSessionsHistory(t *testing.T) {
 	}
 	s.cli("client", "evict", name(2))
 	s.ended(gets[2], 8)
-	if err := gets[0].AwaitProven(s.ctx, 0.4); err != nil {
+	if err := gets[0].AwaitProven(s.ctx, 0.3); err != nil {
 		t.Fatal(err)
 	}
 	if list := s.history(); len(list) != 1 || list[0].State != api.HistoryRunning || list[0].Clients != 3 || !list[0].Ended.IsZero() {
@@ -38,6 +38,9 @@ func TestSessionsHistory(t *testing.T) {
 	}
 	killed := time.Now()
 	s.daemon.Kill()
+	if err := s.daemon.Configure(rig.Config{Multicast: `ceiling = "8 MB/s"`}); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.daemon.Start(s.ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -262,7 +262,7 @@ func TestSessionsLiar(t *testing.T) {
 // storm of downloads.
 func TestSessionsSilentRoom(t *testing.T) {
 	const clients = 5
-	s := inRoom(t, clients, rig.Config{Multicast: `ceiling = "4 MB/s"`, Top: "[unicast]\nslots = 1\nbudget = \"20 MB/s\""})
+	s := inRoom(t, clients, rig.Config{Multicast: `ceiling = "4 MB/s"`, Top: "[unicast]\nslots = 1\nbudget = \"500 kB/s\""})
 	for _, c := range s.room.Clients() {
 		if err := c.SetPruned(s.ctx, true); err != nil {
 			t.Fatal(err)
@@ -272,6 +272,10 @@ func TestSessionsSilentRoom(t *testing.T) {
 	for i := range clients {
 		gets = append(gets, s.get(i))
 	}
+	for _, g := range gets { // nobody has all of it before the last has asked
+		s.told(g, "unicast", "nothing of group")
+	}
+	s.hurry(rig.Config{Multicast: `ceiling = "4 MB/s"`, Top: "[unicast]\nslots = 1\nbudget = \"20 MB/s\""})
 	queued := 0
 	for _, g := range gets {
 		if _, totals := s.proven(g); totals.UnicastReason != "group_silent" {

@@ -50,7 +50,7 @@ func (bothLinks) Interface() string { return "" }
 //	         └─ eth1 ── switch ──┬─ pc101
 //	                             └─ 5 % lost ── pc102
 func TestSessionsNetworks(t *testing.T) {
-	s, second := inTwoRooms(t, rig.Config{Multicast: "interfaces = [\"eth0\", \"eth1\"]\nceiling = \"8 MB/s\""})
+	s, second := inTwoRooms(t, rig.Config{Multicast: "interfaces = [\"eth0\", \"eth1\"]\nceiling = \"8 MB/s\"", Top: together(4)})
 	if err := second.Client(1).SetLoss(s.ctx, 5); err != nil {
 		t.Fatal(err)
 	}

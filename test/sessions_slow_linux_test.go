@@ -81,19 +81,20 @@ func state(list []roomSession, lane int, name string) string {
 //	server ── switch ──┬─ pc01, pc02, pc03
 //	                   └─ 20 Mbit/s, 20 ms ── pc04
 func TestSessionsSlowClient(t *testing.T) {
-	s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "6 MB/s"`})
+	s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "6 MB/s"`, Top: together(4)})
 	slow := s.room.Clients()[3]
 	if err := slow.SetRate(s.ctx, 20_000_000, 20*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	var gets []*rig.Get
-	for i := range 4 {
+	for i := range 3 {
 		gets = append(gets, s.get(i))
 	}
 	s.until("the session", func(list []roomSession) bool { return len(list) > 0 })
 	if out := s.cli("session", "set", "s1", "--floor", "4 MB/s", "--grace", "1s", "--slow", "demote"); !strings.Contains(out, "floor 4.0 MB/s") {
 		t.Errorf("set: %s", out)
 	}
+	gets = append(gets, s.get(3)) // which starts the cast
 	list := s.until("demotion", func(list []roomSession) bool { return state(list, 0, "pc04") == "demoted" })
 	if show := s.cli("session", "show", list[0].ID, "--slow"); !regexp.MustCompile(`pc04  \d+\.\d MB/s  (network|receive_buffer) \d+\.\d% → demoted`).MatchString(show) {
 		t.Errorf("who is slow:\n%s", show)
@@ -139,7 +140,7 @@ func TestSessionsSlowPolicies(t *testing.T) {
 	for _, policy := range []string{"wait", "unicast", "drop"} {
 		t.Run(policy, func(t *testing.T) {
 			s := inRoom(t, 3, rig.Config{
-				Multicast: `ceiling = "6 MB/s"`, Top: fmt.Sprintf("[session]\nslow = %q\nfloor = \"4 MB/s\"\ngrace = \"1s\"", policy),
+				Multicast: `ceiling = "6 MB/s"`, Top: together(3) + fmt.Sprintf("\n[session]\nslow = %q\nfloor = \"4 MB/s\"\ngrace = \"1s\"", policy),
 			})
 			if err := s.room.Clients()[2].SetRate(s.ctx, 20_000_000, 20*time.Millisecond); err != nil {
 				t.Fatal(err)

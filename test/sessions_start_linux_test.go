@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -55,7 +56,7 @@ func (s *stage) await(what string, is func() bool) {
 		select {
 		case <-tick.C:
 		case <-s.ctx.Done():
-			s.t.Fatalf("%s: never came", what)
+			s.t.Fatalf("waiting for %s: %v", what, context.Cause(s.ctx))
 		}
 	}
 }
@@ -155,13 +156,19 @@ func TestSessionsScheduled(t *testing.T) {
 
 // TestSessionsAt: a time of day starts a session.
 func TestSessionsAt(t *testing.T) {
-	at := time.Now().Add(30 * time.Second) // a room takes a few seconds
-	s := inRoom(t, 1, rig.Config{Top: "[session]\nstart = \"scheduled\"\nat = \"" + at.Format(time.RFC3339) + "\""})
-	g := s.get(0)
-	if left := time.Until(at); left < time.Second {
-		t.Fatalf("the preparation took too long: %v left", left)
+	s := inRoom(t, 1, rig.Config{})
+	var at time.Time
+	var g *rig.Get
+	for ahead := 8 * time.Second; ; ahead *= 2 { // until the client waits before the time has come
+		at = time.Now().Add(ahead)
+		s.hurry(rig.Config{Top: "[session]\nstart = \"scheduled\"\nat = \"" + at.Format(time.RFC3339) + "\""})
+		g = s.get(0)
+		s.waits(1)
+		if time.Now().Before(at.Truncate(time.Second)) {
+			break
+		}
+		g.Kill()
 	}
-	s.waits(1)
 	s.proven(g)
 	if time.Now().Before(at.Truncate(time.Second)) {
 		t.Errorf("done %v before the time", time.Until(at))
@@ -170,7 +177,8 @@ func TestSessionsAt(t *testing.T) {
 
 // TestSessionsLimits: who is over a limit waits, is told, and gets in when there is room; or goes unicast by policy.
 func TestSessionsLimits(t *testing.T) {
-	s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "6 MB/s"`, Top: "[limits]\nmax_clients = 2\n[session]\nmax_clients = 2"})
+	const limits = "[limits]\nmax_clients = 2\n[session]\nmax_clients = 2"
+	s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "1 MB/s"`, Top: limits})
 	gets := []*rig.Get{s.get(0), s.get(1)}
 	for _, g := range gets {
 		if err := g.AwaitProven(s.ctx, 0.02); err != nil {
@@ -187,6 +195,7 @@ func TestSessionsLimits(t *testing.T) {
 	if err := third.AwaitProven(s.ctx, 0.02); err != nil {
 		t.Fatal(err)
 	}
+	s.hurry(rig.Config{Multicast: `ceiling = "6 MB/s"`, Top: limits})
 	for _, g := range append(gets, third) {
 		s.proven(g)
 	}
@@ -197,7 +206,8 @@ func TestSessionsLimits(t *testing.T) {
 
 // TestSessionsOverflow: with overflow = "unicast" the second client of a session for one fetches at once, seen and counted.
 func TestSessionsOverflow(t *testing.T) {
-	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "4 MB/s"`, Top: "[session]\nmax_clients = 1\noverflow = \"unicast\""})
+	const one = "[session]\nmax_clients = 1\noverflow = \"unicast\""
+	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "1 MB/s"`, Top: one})
 	first := s.get(0)
 	if err := first.AwaitProven(s.ctx, 0.02); err != nil {
 		t.Fatal(err)
@@ -209,6 +219,7 @@ func TestSessionsOverflow(t *testing.T) {
 	if out := s.cli("session", "list"); !strings.Contains(out, "unicast only") {
 		t.Errorf("list:\n%s", out)
 	}
+	s.hurry(rig.Config{Multicast: `ceiling = "8 MB/s"`, Top: one})
 	if _, totals := s.proven(first); totals.Unicast != 0 {
 		t.Errorf("%+v", totals)
 	}

@@ -14,15 +14,19 @@ import (
 	"wimcast/test/rig"
 )
 
-// hurry has the daemon take over a configuration, such as one with a higher ceiling, so that the rest of a test takes less.
+// hurry has the daemon take over a configuration, such as one with a higher ceiling, so that the rest of a test takes less. It returns
+// once that is so.
 func (s *stage) hurry(c rig.Config) {
 	s.t.Helper()
+	const done = `"msg":"reloaded"`
+	before := strings.Count(s.daemon.Log(), done)
 	if err := s.daemon.Configure(c); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := s.daemon.Signal(syscall.SIGHUP); err != nil {
 		s.t.Fatal(err)
 	}
+	s.await("the configuration to be taken over", func() bool { return strings.Count(s.daemon.Log(), done) > before })
 }
 
 // logged returns when the daemon logged a message, with all the words in its line; zero: it didn't.

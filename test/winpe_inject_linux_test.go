@@ -26,7 +26,7 @@ var windowsDist = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	scratch = append(scratch, dir)
+	scratch.add(dir)
 	for _, p := range []struct{ name, system, arch string }{{"wimcast", "linux", ""}, {"wimcast.exe", "windows", "amd64"}, {"wimcast-arm64.exe", "windows", "arm64"}} {
 		cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, p.name), "../cmd/wimcast")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.system)

@@ -176,7 +176,7 @@ func TestWinPEPINRequired(t *testing.T) {
 
 // TestWinPEPINMachines: bundles of single machines hold an eviction.
 func TestWinPEPINMachines(t *testing.T) {
-	s := onLoopback(t, rig.Config{Multicast: `ceiling = "4 MB/s"`})
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "1 MB/s"`})
 	list := filepath.Join(s.dir, "list.csv")
 	if err := os.WriteFile(list, []byte("name,uuid\npc01\npc02\npc03,4c4c4544-0044-4a10-8054-b3c04f4e4d31\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -223,6 +223,7 @@ func TestWinPEPINMachines(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	s.ended(goes, 8)
+	s.hurry(rig.Config{Multicast: `ceiling = "8 MB/s"`})
 	if r, _ := s.ended(s.withBundle("pc01", "out/pc01.join", "", "--name", "somebody-else"), 4); !strings.Contains(r.Error, "revoked") {
 		t.Errorf("it came back: %s", r.Error)
 	}

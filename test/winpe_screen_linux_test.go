@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -56,7 +57,7 @@ func (s *stage) shows(shown *screen, text string) {
 	for !strings.Contains(shown.text(), text) {
 		select {
 		case <-s.ctx.Done():
-			s.t.Fatalf("%q was never shown", text)
+			s.t.Fatalf("%q wasn't shown: %v", text, context.Cause(s.ctx))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -107,7 +108,7 @@ func TestWinPEScreen(t *testing.T) {
 
 // TestWinPEScreenStop: q asks, and once more stops; what is there stays, and the next try goes on from it.
 func TestWinPEScreenStop(t *testing.T) {
-	s := onLoopback(t, rig.Config{Multicast: `ceiling = "4 MB/s"`})
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "1 MB/s"`})
 	args := []string{"get", "w11", "--bundle", s.daemon.Bundle(), "--output", s.file("pc01")}
 	cmd, shown, terminal := s.onTerminal(nil, args...)
 	s.shows(shown, "by multicast")
