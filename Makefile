@@ -105,13 +105,14 @@ unit: build
 	@test/setup/verify-unit
 
 # Fuzz targets run their seeds here. The whole-system tests run programs of
-# their own and are about time: they go without the race detector.
+# their own and are about time: they go without the race detector. Those of them
+# that only wait do it four at a time (test/doc.go).
 tests: build
 	$(call heading,tests with the race detector)
 	@go build -o .cache/report ./test/setup/report
 	@go test -json -race -shuffle=on -timeout 30m $$(go list ./... | grep -v '^wimcast/test$$') | .cache/report
 	$(call heading,whole-system tests)
-	@go test -json -shuffle=on -timeout 30m $(if $(WINPE),-skip '^TestWinPE') ./test | .cache/report
+	@go test -json -shuffle=on -parallel 4 -timeout 30m $(if $(WINPE),-skip '^TestWinPE') ./test | .cache/report
 
 # Where a test of these is skipped, something is missing: that fails.
 check-winpe: setup

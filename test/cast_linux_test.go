@@ -401,6 +401,7 @@ func TestCastRoomOneBadCable(t *testing.T) {
 // TestCastRoomPruned lets the switch prune a client: it falls back to unicast by
 // itself and says why.
 func TestCastRoomPruned(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 2, rig.Config{})
 	if err := s.room.Client(1).SetPruned(s.ctx, true); err != nil {
 		t.Fatal(err)
@@ -418,6 +419,7 @@ func TestCastRoomPruned(t *testing.T) {
 
 // TestCastRoomMulticastOnlyPruned shows that a multicast-only package has no other way.
 func TestCastRoomMulticastOnlyPruned(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 1, rig.Config{})
 	s.cli("image", "set", "w11", "--multicast-only")
 	if err := s.room.Client(0).SetPruned(s.ctx, true); err != nil {
@@ -580,6 +582,7 @@ func TestCastRefusals(t *testing.T) {
 
 // TestCastNoServer tries 30 s long to reach a server that isn't there.
 func TestCastNoServer(t *testing.T) {
+	t.Parallel()
 	s := onLoopback(t, rig.Config{})
 	g, err := rig.StartGet(s.ctx, rig.Loopback("pc01"), s.programs, "w11", "--bundle", s.daemon.Bundle(), "--server", "127.0.0.1:9", "--output", s.file("n"))
 	if err != nil {

@@ -249,6 +249,7 @@ func TestDoctorGroup(t *testing.T) {
 
 // TestDoctorControl: why a server isn't reached is told apart.
 func TestDoctorControl(t *testing.T) {
+	t.Parallel()
 	s := clinic(t, 1)
 	pc, server := s.room.Client(0), s.room.Server()
 	must := func(err error) {
@@ -373,6 +374,7 @@ func TestDoctorForbidden(t *testing.T) {
 
 // TestDoctorNoQuerier: a network without a querier is told of once one would have asked, on both sides.
 func TestDoctorNoQuerier(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 1, rig.Config{Multicast: `ceiling = "40 MB/s"`})
 	if err := s.room.SetQuerier(s.ctx, 0); err != nil {
 		t.Fatal(err)

@@ -47,6 +47,7 @@ var groupIn = regexp.MustCompile(`239\.195\.\d+\.\d+:\d+`)
 
 // TestDoctorWordsSilent: a group that doesn't arrive.
 func TestDoctorWordsSilent(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 1, rig.Config{Multicast: `ceiling = "20 MB/s"`})
 	if err := s.room.Client(0).SetPruned(s.ctx, true); err != nil {
 		t.Fatal(err)
@@ -153,6 +154,7 @@ func TestDoctorWordsReach(t *testing.T) {
 
 // TestDoctorSecondServer: two distribution points on one group are told of on both, while they cast.
 func TestDoctorSecondServer(t *testing.T) {
+	t.Parallel()
 	const slow = `ceiling = "1 MB/s"`
 	s := inRoom(t, 3, rig.Config{Multicast: slow})
 	dir := filepath.Join(s.dir, "second")

@@ -12,6 +12,7 @@ import (
 // TestSessionsSleeps: a client that sleeps is shown so, the others don't wait for it, and it goes on where it was when it wakes up. (The other
 // causes of slowness: TestSessionsSlowClient, and package session's tests of receive buffers and disks.)
 func TestSessionsSleeps(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "2 MB/s"`})
 	gets := []*rig.Get{s.get(0), s.get(1)}
 	for _, g := range gets {
@@ -36,6 +37,7 @@ func TestSessionsSleeps(t *testing.T) {
 
 // TestSessionsMovesUp: a client that was demoted for its cable moves up again once that was mended, and both sessions stay under their ceilings.
 func TestSessionsMovesUp(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "1 MB/s"`, Top: "[session]\nfloor = \"400 kB/s\"\ngrace = \"1s\""})
 	cable := s.room.Clients()[2]
 	if err := cable.SetRate(s.ctx, 2_000_000, 20*time.Millisecond); err != nil {

@@ -137,8 +137,10 @@ func (p *spy) counts() (sealed, opened [2]int) {
 // TestSessionsEvicted: an evicted client that holds all its old keys and still hears the group opens nothing of what is sealed from the moment on
 // when `wimcast client evict` has returned; nor does one that was evicted after it had gone. Neither gets in again.
 func TestSessionsEvicted(t *testing.T) {
+	t.Parallel()
 	for _, gone := range []bool{false, true} {
 		t.Run(fmt.Sprintf("gone before %v", gone), func(t *testing.T) {
+			t.Parallel()
 			s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "1.5 MB/s"`})
 			stays := s.get(0)
 			p := s.spy(s.room.Client(1), "spy")

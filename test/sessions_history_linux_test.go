@@ -17,6 +17,7 @@ import (
 // TestSessionsHistory tells the story that a record is for: a room is cast to, the
 // daemon is killed in the middle and comes back, and afterwards an operator proves who has the image.
 func TestSessionsHistory(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "2 MB/s"`})
 	began := time.Now()
 	gets := []*rig.Get{s.get(0), s.get(1), s.get(2)}

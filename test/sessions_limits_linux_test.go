@@ -261,6 +261,7 @@ func TestSessionsLiar(t *testing.T) {
 // TestSessionsSilentRoom: a switch that forwards no group makes one alarm that names the likely cause, and a queue for unicast slots, not a
 // storm of downloads.
 func TestSessionsSilentRoom(t *testing.T) {
+	t.Parallel()
 	const clients = 5
 	s := inRoom(t, clients, rig.Config{Multicast: `ceiling = "4 MB/s"`, Top: "[unicast]\nslots = 1\nbudget = \"500 kB/s\""})
 	for _, c := range s.room.Clients() {

@@ -91,6 +91,7 @@ func TestSessionsNetworks(t *testing.T) {
 // TestSessionsNetworkDown: an interface whose cable is pulled in mid-cast holds up nobody behind the other, is told, and is used again when it
 // is back; those behind it end with the image too.
 func TestSessionsNetworkDown(t *testing.T) {
+	t.Parallel()
 	s, second := inTwoRooms(t, rig.Config{Multicast: "interfaces = [\"eth0\", \"eth1\"]\nceiling = \"3 MB/s\""})
 	stays, cut := s.getAt(s.room.Client(0), "--no-unicast"), s.getAt(second.Client(0), "--no-unicast")
 	for _, g := range []*rig.Get{stays, cut} {

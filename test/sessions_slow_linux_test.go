@@ -178,6 +178,7 @@ func TestSessionsSlowPolicies(t *testing.T) {
 // TestSessionsOperator: an operator changes a running session, sends a client to unicast, evicts one, stops the session;
 // is refused what can't be; and everything is in the log with who did it.
 func TestSessionsOperator(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "3 MB/s"`})
 	stays, goes, evicted := s.get(0), s.get(1), s.get(2)
 	for _, g := range []*rig.Get{stays, goes, evicted} {

@@ -71,12 +71,14 @@ func (s *stage) again() {
 // TestSessionsEngine runs package session's tests of what sessions do for a room, in virtual time: each start rule, limit, slow-client
 // policy and operator's action, liars, and what becomes of clients whose server stops or dies.
 func TestSessionsEngine(t *testing.T) {
+	t.Parallel()
 	engine(t, "^Test(Schedule|StartNow|WaitLonger|Cancel|Limit|Overflow|Queue|JoinTogether|TenSessions|Slow|NobodySlow|AllSlow|Steer|SendUnicast|Evict|GroupSilent|Liars|Drain|Adjust|Server|Weights|Costly|Seed|UnicastOnly|Deploy)", 46)
 }
 
 // TestSessionsScheduled: a room waits for its number, for the clock, and for the operator's word; is told what it waits for; and
 // receives nothing before. A session that is cancelled ends for its clients.
 func TestSessionsScheduled(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 3, rig.Config{Top: "[package.\"w11\"]\nstart = \"scheduled\"\nmin_clients = 3\ndelay = \"30m\""})
 
 	// By number: two wait, the third starts it.
@@ -156,6 +158,7 @@ func TestSessionsScheduled(t *testing.T) {
 
 // TestSessionsAt: a time of day starts a session.
 func TestSessionsAt(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 1, rig.Config{})
 	var at time.Time
 	var g *rig.Get
@@ -177,6 +180,7 @@ func TestSessionsAt(t *testing.T) {
 
 // TestSessionsLimits: who is over a limit waits, is told, and gets in when there is room; or goes unicast by policy.
 func TestSessionsLimits(t *testing.T) {
+	t.Parallel()
 	const limits = "[limits]\nmax_clients = 2\n[session]\nmax_clients = 2"
 	s := inRoom(t, 4, rig.Config{Multicast: `ceiling = "1 MB/s"`, Top: limits})
 	gets := []*rig.Get{s.get(0), s.get(1)}
@@ -206,6 +210,7 @@ func TestSessionsLimits(t *testing.T) {
 
 // TestSessionsOverflow: with overflow = "unicast" the second client of a session for one fetches at once, seen and counted.
 func TestSessionsOverflow(t *testing.T) {
+	t.Parallel()
 	const one = "[session]\nmax_clients = 1\noverflow = \"unicast\""
 	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "1 MB/s"`, Top: one})
 	first := s.get(0)

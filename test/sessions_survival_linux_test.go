@@ -77,6 +77,7 @@ func TestSessionsKilled(t *testing.T) {
 // TestSessionsDrain: a daemon that is stopped lets running sessions end and nobody new in; who comes meanwhile goes on at
 // the next daemon by itself.
 func TestSessionsDrain(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "2 MB/s"`, Top: `drain = "2m"`})
 	first := s.get(0)
 	if err := first.AwaitProven(s.ctx, 0.05); err != nil {
@@ -130,6 +131,7 @@ func TestSessionsHandOver(t *testing.T) {
 // TestSessionsReload: a changed configuration reaches running sessions; what needs a restart is told by name; a bad one
 // changes nothing.
 func TestSessionsReload(t *testing.T) {
+	t.Parallel()
 	config := rig.Config{Multicast: `ceiling = "3 MB/s"`}
 	s := inRoom(t, 1, config)
 	g := s.get(0)

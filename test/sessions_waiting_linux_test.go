@@ -72,8 +72,10 @@ func (s *screen) String() string {
 // TestSessionsDelay: a delay starts a session whose number never comes: counted from the first who waits, or from the last. Who waits reads on the
 // screen for what, how many are there, and until when at most; and who comes after the start joins all the same.
 func TestSessionsDelay(t *testing.T) {
+	t.Parallel()
 	for _, from := range []string{"first", "last"} {
 		t.Run(from, func(t *testing.T) {
+			t.Parallel()
 			s := inRoom(t, 3, rig.Config{
 				Multicast: `ceiling = "6 MB/s"`,
 				Top:       fmt.Sprintf("[package.\"w11\"]\nstart = \"scheduled\"\nmin_clients = 9\ndelay = \"20s\"\ndelay_from = %q", from),
@@ -127,6 +129,7 @@ func TestSessionsDelay(t *testing.T) {
 
 // TestSessionsQueueListens: who waits for a unicast slot says so, and goes on listening to the group: what it hears then, it needn't fetch.
 func TestSessionsQueueListens(t *testing.T) {
+	t.Parallel()
 	s := inRoom(t, 3, rig.Config{Multicast: `ceiling = "1 MB/s"`, Top: "[unicast]\nslots = 1\nbudget = \"100 kB/s\""})
 	deaf := s.room.Clients()[1:]
 	for _, c := range deaf {

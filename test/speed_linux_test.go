@@ -24,6 +24,7 @@ import (
 // TestSpeedEngine runs package session's: allocations, packets sent, ends of casts, late joiners, feedback of up to 10,000
 // clients, and the rate law over queues. Without the race detector, under which they'd count something else or take too long.
 func TestSpeedEngine(t *testing.T) {
+	t.Parallel()
 	engine(t, "^Test(Speed|Bottleneck|RandomLoss|Bursts|BesideTCP|TwoDaemons|CeilingHeld|TwoSessionsShare)", 15)
 }
 
