@@ -72,7 +72,7 @@ func alike(t *testing.T, file, other string) float64 {
 // TestImagesSeed casts what wimlib makes of an image when it is serviced to clients that hold the parent, and prints which share
 // of the image went out.
 func TestImagesSeed(t *testing.T) {
-	s := onLoopback(t, rig.Config{})
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "10 MB/s"`}) // at which a busy machine's receive buffers hold
 	parent := s.image
 	dir := t.TempDir()
 	overlay := filepath.Join(dir, "overlay")
@@ -153,7 +153,7 @@ func TestImagesSeed(t *testing.T) {
 
 // TestImagesSeedReplaced has the file to be replaced as its own seed, and beside it a client without one, and then a seed that isn't there.
 func TestImagesSeedReplaced(t *testing.T) {
-	s := onLoopback(t, rig.Config{})
+	s := onLoopback(t, rig.Config{Multicast: `ceiling = "10 MB/s"`}) // at which a busy machine's receive buffers hold
 	dir := t.TempDir()
 	overlay := filepath.Join(dir, "overlay")
 	if err := os.WriteFile(overlay, []byte("what is new"), 0o644); err != nil {
