@@ -160,7 +160,7 @@ func TestFarewellArrives(t *testing.T) {
 			leaver, stayer = stayer, leaver
 		}
 		_ = leaver.Close()
-		late := time.AfterFunc(20*time.Second, func() { _ = stayer.Close() })
+		late := time.AfterFunc(time.Minute, func() { _ = stayer.Close() })
 		if _, err := stayer.Receive(make([]byte, MaxMessage)); !errors.Is(err, io.EOF) {
 			t.Fatalf("round %d: Receive: %v, want EOF", i, err)
 		}
@@ -179,21 +179,12 @@ func TestBurst(t *testing.T) {
 	a := openTestAuthority(t, newClock())
 	l := listen(t, ServerConfig{Trust: a.Trust()})
 	credentials := issue(t, a, "lab12", WinPE)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	// An attempt ends after 10 s, which a busy machine may take for so many: then a client tries again, as programs do.
-	dialed := func() (*Conn, error) {
-		for {
-			c, err := Dial(ctx, l.Addr(), credentials)
-			if err == nil || !errors.Is(err, ErrUnreachable) || ctx.Err() != nil {
-				return c, err
-			}
-		}
-	}
 	var clients, server sync.WaitGroup
 	for range n {
 		clients.Go(func() {
-			c, err := dialed()
+			c, err := redial(ctx, l, credentials)
 			if err != nil {
 				t.Error(err)
 				return
@@ -283,13 +274,12 @@ func TestAssociationCap(t *testing.T) {
 	credentials := issue(t, a, "lab12", WinPE)
 	dial(t, l, credentials)
 	first := accept(t, l)
-	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
-	defer cancel()
-	if _, err := Dial(ctx, l.Addr(), credentials); !errors.Is(err, ErrUnreachable) {
-		t.Errorf("beyond the cap: %v", err)
-	}
-	if l.Stats().Dropped[DropFull] == 0 {
-		t.Error("not counted as full")
+	for l.Stats().Dropped[DropFull] == 0 { // the first hello may take longer than an attempt here
+		ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+		if _, err := Dial(ctx, l.Addr(), credentials); !errors.Is(err, ErrUnreachable) {
+			t.Fatalf("beyond the cap: %v", err)
+		}
+		cancel()
 	}
 	_ = first.Close()
 	dial(t, l, credentials)

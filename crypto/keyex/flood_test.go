@@ -61,8 +61,8 @@ func TestFlood(t *testing.T) {
 				last = true // one more in the flood's wake
 			default:
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			conn, err := Dial(ctx, l.Addr(), credentials)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			conn, err := redial(ctx, l, credentials)
 			cancel()
 			if err != nil {
 				t.Errorf("honest join %d: %v", joined, err)
