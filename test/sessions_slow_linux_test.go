@@ -104,7 +104,7 @@ func TestSessionsSlowClient(t *testing.T) {
 	}
 	gets = append(gets, s.get(3)) // which starts the cast
 	list := s.until("demotion", func(list []roomSession) bool { return state(list, 0, "pc04") == "demoted" })
-	if show := s.cli("session", "show", list[0].ID, "--slow"); !regexp.MustCompile(`pc04  \d+\.\d MB/s  (network|receive_buffer) \d+\.\d% → demoted`).MatchString(show) {
+	if show := s.cli("session", "show", list[0].ID, "--slow"); !regexp.MustCompile(`pc04  \d+\.\d [kM]B/s  (network|receive_buffer) \d+\.\d% → demoted`).MatchString(show) {
 		t.Errorf("who is slow:\n%s", show)
 	}
 	if err := slow.SetRate(s.ctx, 3*slowCable, 20*time.Millisecond); err != nil { // enough was shown
