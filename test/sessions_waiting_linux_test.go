@@ -18,7 +18,7 @@ import (
 // once that is so.
 func (s *stage) hurry(c rig.Config) {
 	s.t.Helper()
-	const done = `"msg":"reloaded"`
+	const done, bad = `"msg":"reloaded"`, `"msg":"reload: the configuration is bad; nothing changed"`
 	before := strings.Count(s.daemon.Log(), done)
 	if err := s.daemon.Configure(c); err != nil {
 		s.t.Fatal(err)
@@ -26,7 +26,13 @@ func (s *stage) hurry(c rig.Config) {
 	if err := s.daemon.Signal(syscall.SIGHUP); err != nil {
 		s.t.Fatal(err)
 	}
-	s.await("the configuration to be taken over", func() bool { return strings.Count(s.daemon.Log(), done) > before })
+	s.await("the configuration to be taken over", func() bool {
+		log := s.daemon.Log()
+		if strings.Contains(log, bad) {
+			s.t.Fatalf("hurry: the configuration is bad: %+v", c)
+		}
+		return strings.Count(log, done) > before
+	})
 }
 
 // logged returns when the daemon logged a message, with all the words in its line; zero: it didn't.
