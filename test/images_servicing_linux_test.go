@@ -170,7 +170,7 @@ func TestImagesServicing(t *testing.T) {
 	if err := g.AwaitProven(s.ctx, 0.05); err != nil {
 		t.Fatal(err)
 	}
-	s.hurry(rig.Config{Multicast: `ceiling = "150 kB/s"`}) // four minutes for the image: it is in mid-cast until that is raised
+	s.hurry(rig.Config{Multicast: `ceiling = "300 kB/s"`}) // two minutes for the image: it is in mid-cast until that is raised
 
 	out = s.cli("image", "service", "win", "--update", "KB5000001", "--overlay", "drivers", "--executor", "stage", "--dry-run")
 	for _, want := range []string{"image          win@1", "new version    win@1+", "when           once, now", "distribute     no", "nothing was changed"} {
