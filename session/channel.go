@@ -42,6 +42,16 @@ func newChannel(control Control) *channel {
 	return c
 }
 
+// left returns a message that came before the channel failed and wasn't taken yet; nil: there is none.
+func (c *channel) left() wire.Message {
+	select {
+	case m := <-c.messages:
+		return m
+	default:
+		return nil
+	}
+}
+
 // send sends a message; an error is like loss, and shows as silence.
 func (c *channel) send(m wire.Message) { _ = c.control.Send(m.Append(nil)) }
 
@@ -61,20 +71,23 @@ func (c *channel) ask(ctx context.Context, request wire.Message, most time.Durat
 		c.send(request)
 		timer := time.NewTimer(retry(attempt))
 		for waiting := true; waiting; {
+			var message wire.Message
 			select {
 			case <-ctx.Done():
 				timer.Stop()
 				return context.Cause(ctx)
 			case <-c.failed:
-				timer.Stop()
-				return fmt.Errorf("control channel closed: %w", c.err)
+				if message = c.left(); message == nil {
+					timer.Stop()
+					return fmt.Errorf("control channel closed: %w", c.err)
+				}
 			case <-timer.C:
 				waiting = false
-			case message := <-c.messages:
-				if takes(message) {
-					timer.Stop()
-					return nil
-				}
+			case message = <-c.messages:
+			}
+			if message != nil && takes(message) {
+				timer.Stop()
+				return nil
 			}
 		}
 	}

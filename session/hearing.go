@@ -208,6 +208,12 @@ func (r *Receiver) hearSession(ctx context.Context, c *channel, w *wire.Welcome)
 		case <-c.failed:
 			h.mu.Lock()
 			defer h.mu.Unlock()
+			for m := c.left(); m != nil; m = c.left() { // it may say why
+				h.hearMessage(m)
+			}
+			if h.step(time.Now()); h.ended {
+				return h.err
+			}
 			if h.done != nil {
 				return nil // all is proven, and said; a server that stops doesn't stay for thanks
 			}

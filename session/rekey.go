@@ -113,6 +113,7 @@ func (s *sender) takeOut(now time.Time, m *member) {
 		s.endClient(now, m, ClientEvicted, "evicted by the operator")
 	}
 	m.notify(now, wire.NoticeEvicted, "evicted by the operator")
+	m.tendNotice(now) // at once: where the certificate is revoked too, the client's channel is closed next
 	if m.given == s.epoch {
 		s.startRekey(now)
 	}

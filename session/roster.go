@@ -144,6 +144,16 @@ func (m *member) notify(now time.Time, kind wire.NoticeKind, text string) {
 	m.notices = notices{message: &wire.Notice{Client: m.number, Kind: kind, Text: text}, left: noticeTimes, next: now}
 }
 
+// tendNotice sends a notice that is due.
+func (m *member) tendNotice(now time.Time) {
+	if m.notices.left == 0 || now.Before(m.notices.next) {
+		return
+	}
+	m.notices.left--
+	m.notices.next = now.Add(noticeEvery)
+	m.link.send(m.notices.message)
+}
+
 func randomToken[T [16]byte | [32]byte]() T {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -224,11 +224,7 @@ func (s *sender) tend(now time.Time) {
 	present := 0
 	for _, m := range s.roster.members {
 		s.tellClient(now, m)
-		if m.notices.left > 0 && !now.Before(m.notices.next) {
-			m.notices.left--
-			m.notices.next = now.Add(noticeEvery)
-			m.link.send(m.notices.message)
-		}
+		m.tendNotice(now)
 		if m.info.State.ended() {
 			continue
 		}
