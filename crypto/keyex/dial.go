@@ -70,5 +70,7 @@ func (w *wire) explain(ctx context.Context, addr netip.AddrPort, err error) erro
 	if failed, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("%w: %w; check the address and the network", ErrUnreachable, failed)
 	}
-	return refused
+	// Nobody was refused: messages were broken, forged, or of another handshake, as where a server that lags behind still answers who had
+	// this port before.
+	return fmt.Errorf("%w: the handshake broke: %w; try again; if it persists, capture the UDP port of the control channel", ErrUnreachable, refused.Err)
 }

@@ -114,6 +114,7 @@ const (
 	alertCertificateUnknown   = 46
 	alertUnknownCA            = 48
 	alertAccessDenied         = 49
+	alertDecryptError         = 51 // a signature or Finished doesn't fit the messages before it
 	alertProtocolVersion      = 70
 	alertInsufficientSecurity = 71
 )

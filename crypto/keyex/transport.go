@@ -132,7 +132,8 @@ func (v *verdict) judge(verifier *verifier, raw [][]byte) error {
 
 // outgoing looks at a datagram of a handshake on its way out. When it is the
 // alert after a refusal of ours it returns the same with a description that
-// says why: the library knows bad_certificate only.
+// says why: the library knows bad_certificate only. That is its word for a
+// signature that doesn't fit, too, where no certificate was refused.
 func (v *verdict) outgoing(datagram []byte) []byte {
 	description, ok := plainAlert(datagram)
 	if !ok {
@@ -140,11 +141,16 @@ func (v *verdict) outgoing(datagram []byte) []byte {
 	}
 	v.sent.Store(int32(description) + 1)
 	refused := v.refused.Load()
-	if refused == nil {
+	switch {
+	case refused != nil:
+		description = refused.Reason.alert()
+	case description == alertBadCertificate:
+		description = alertDecryptError
+	default:
 		return nil
 	}
 	out := append([]byte(nil), datagram...)
-	out[len(out)-1] = refused.Reason.alert()
+	out[len(out)-1] = description
 	return out
 }
 
@@ -160,6 +166,9 @@ func (v *verdict) result(err error) *RefusedError {
 		return refused
 	}
 	if d := v.received.Load(); d > 0 {
+		if d-1 == alertDecryptError {
+			return &RefusedError{Reason: Failed, Err: tls.AlertError(alertDecryptError)}
+		}
 		return &RefusedError{Reason: reasonOfAlert(byte(d - 1)), ByPeer: true, Err: tls.AlertError(d - 1)}
 	}
 	switch d := v.sent.Load() - 1; d {
