@@ -69,6 +69,10 @@ func TestFlood(t *testing.T) {
 				return
 			}
 			server := accept(t, l)
+			for server.RemoteAddr() != conn.LocalAddr() { // of an attempt that took too long
+				_ = server.Close()
+				server = accept(t, l)
+			}
 			send(t, conn, "here")
 			if got := receive(t, server); got != "here" {
 				t.Errorf("got %q", got)
@@ -80,7 +84,7 @@ func TestFlood(t *testing.T) {
 	close(ended)
 	honest.Wait()
 
-	if s := l.Stats(); s.Handshakes[OK] != uint64(joined) || s.Dropped[DropCookie] == 0 || s.Dropped[DropHelloRate]+s.Dropped[DropUnproven] == 0 {
+	if s := l.Stats(); s.Handshakes[OK] < uint64(joined) || s.Dropped[DropCookie] == 0 || s.Dropped[DropHelloRate]+s.Dropped[DropUnproven] == 0 {
 		t.Errorf("%d joined, stats %+v", joined, s)
 	}
 	t.Logf("%d honest joins; %v", joined, l.Stats().Dropped)
