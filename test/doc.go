@@ -10,7 +10,8 @@
 // no fault.
 //
 // Tests that mostly wait, in a room of their own, run beside each other
-// (t.Parallel), after all others. Tests that hold rates, ratios or memory
+// (t.Parallel), after all others; so do those that work on files and neither
+// wait nor cast. Tests that hold rates, ratios or memory
 // against bounds, and those on this machine's loopback, whose daemons share one
 // group, run alone.
 package test

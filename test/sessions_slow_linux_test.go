@@ -152,6 +152,7 @@ func (s *stage) before(policy, message, slow string, others ...string) {
 func TestSessionsSlowPolicies(t *testing.T) {
 	for _, policy := range []string{"wait", "unicast", "drop"} {
 		t.Run(policy, func(t *testing.T) {
+			t.Parallel() // beside each other, and nothing else
 			s := inRoom(t, 3, rig.Config{
 				Multicast: slowCeiling, Top: together(3) + fmt.Sprintf("\n[session]\nslow = %q\nfloor = %q\ngrace = \"1s\"", policy, slowFloor),
 			})

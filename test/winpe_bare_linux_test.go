@@ -123,6 +123,7 @@ func windowsBinaries(t *testing.T) map[string]string {
 
 // TestWinPEBareNames: every name of a library in the program is known, and nothing in it speaks of what Windows PE hasn't got.
 func TestWinPEBareNames(t *testing.T) {
+	t.Parallel()
 	for arch, file := range windowsBinaries(t) {
 		f, err := pe.Open(file)
 		if err != nil {
@@ -168,6 +169,7 @@ var wrappers = []string{"syscall", "internal/syscall/windows", "internal/syscall
 // TestWinPEBareCalls: of the libraries in the tables of wrappers the program has only functions that call one of the list; and
 // no other package names a library that isn't on it.
 func TestWinPEBareCalls(t *testing.T) {
+	t.Parallel()
 	for arch, file := range windowsBinaries(t) {
 		alive := functions(t, file)
 		list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{.ImportPath}}\t{{.Dir}}\t{{range .GoFiles}}{{.}} {{end}}", "../cmd/wimcast")

@@ -227,6 +227,7 @@ func wide(s string) string {
 // TestWinPEInjectKinds: of each kind of boot image the right file is changed in the right place, all else stays, twice is
 // once, and --remove brings back the same file byte for byte.
 func TestWinPEInjectKinds(t *testing.T) {
+	t.Parallel()
 	const (
 		startnet = "/Windows/System32/startnet.cmd"
 		winpeshl = "/Windows/System32/winpeshl.ini"
@@ -373,6 +374,7 @@ func (w *workshop) untouched(images []layout, index int, start string) {
 
 // TestWinPEInjectRefuses: what can't or mustn't be done is refused with what to do, and leaves everything as it was.
 func TestWinPEInjectRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorkshop(t)
 	operator := w.bundle("boss.join", keyex.Operator, time.Now())
 	client := w.bundle("pc.join", keyex.Client, time.Now())
@@ -434,6 +436,7 @@ func TestWinPEInjectRefuses(t *testing.T) {
 // TestWinPEInjectAgain: a new bundle takes the old one's place and the file doesn't grow by that; what somebody else did
 // to the image meanwhile stays, also when we go.
 func TestWinPEInjectAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorkshop(t)
 	w.make(1, "9", bare)
 	w.room("--deployment", "lab 12 & 100%", "--", "--volume", "My Data", `--apply=W:\`, "--index=1", "--reboot")
@@ -479,6 +482,7 @@ func TestWinPEInjectAgain(t *testing.T) {
 // TestWinPEInjectDrivers: drivers are in the image and loaded before the network is looked for; --dry-run says so and
 // changes nothing; what isn't a plain file is refused.
 func TestWinPEInjectDrivers(t *testing.T) {
+	t.Parallel()
 	w := newWorkshop(t)
 	w.make(1, "9", bare)
 	before := w.bytes(w.boot)
@@ -544,6 +548,7 @@ func TestWinPEInjectDrivers(t *testing.T) {
 
 // TestWinPEInjectBreaks: whatever goes wrong on the way, the old boot image is there whole.
 func TestWinPEInjectBreaks(t *testing.T) {
+	t.Parallel()
 	w := newWorkshop(t)
 	w.make(1, "9", bare)
 	before := w.bytes(w.boot)
