@@ -110,7 +110,10 @@ func TestImagesWorker(t *testing.T) {
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}
-	begun := func() bool { did, err := os.ReadFile(log); return err == nil && strings.Count(string(did), "/Mount-Image") == 3 }
+	begun := func() bool {
+		did, err := os.ReadFile(log)
+		return err == nil && strings.Count(string(did), "/Mount-Image") == 3
+	}
 	s.await("the job to be taken and begun", func() bool { return strings.Count(s.daemon.Log(), `"msg":"job taken"`) == 3 && begun() })
 	if err := syscall.Kill(-first.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Error(err)
