@@ -365,50 +365,47 @@ func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Ti
 		channel.send(join)
 		timer := time.NewTimer(retry(attempt))
 		for waiting := true; waiting; {
-			var message wire.Message
 			select {
 			case <-ctx.Done():
 				timer.Stop()
 				return nil, context.Cause(ctx)
 			case <-channel.failed:
-				if message = channel.left(); message == nil {
-					timer.Stop()
-					return nil, again("control channel closed: %w", channel.err)
-				}
+				timer.Stop()
+				return nil, again("control channel closed: %w", channel.err)
 			case <-timer.C:
 				waiting = false
-			case message = <-channel.messages:
-			}
-			switch m := message.(type) {
-			case *wire.Queued:
-				if m.Request != join.Request {
-					continue
-				}
-				r.queued(m)
-				*lastSeen, *seenOnce = time.Now(), true
-				timer.Reset(max(m.Again, retry(0)))
-				attempt, deadline = -1, time.Now().Add(m.Again+serverGone)
-			case *wire.Welcome:
-				if m.Request == join.Request {
-					timer.Stop()
-					return m, r.checkWelcome(m)
-				}
-			case *wire.Refused:
-				if m.Request != join.Request {
-					continue
-				}
-				timer.Stop()
-				switch m.Code {
-				case wire.ServerStops:
+			case message := <-channel.messages:
+				switch m := message.(type) {
+				case *wire.Queued:
+					if m.Request != join.Request {
+						continue
+					}
+					r.queued(m)
 					*lastSeen, *seenOnce = time.Now(), true
-					r.elsewhere()
-					return nil, again("%s", m.Text)
-				case wire.PINWanted, wire.PINLater:
-					return nil, &heldError{m.Code, m.Text}
-				case wire.Evicted:
-					return nil, fmt.Errorf("%w: %s", ErrEvicted, m.Text)
+					timer.Reset(max(m.Again, retry(0)))
+					attempt, deadline = -1, time.Now().Add(m.Again+serverGone)
+				case *wire.Welcome:
+					if m.Request == join.Request {
+						timer.Stop()
+						return m, r.checkWelcome(m)
+					}
+				case *wire.Refused:
+					if m.Request != join.Request {
+						continue
+					}
+					timer.Stop()
+					switch m.Code {
+					case wire.ServerStops:
+						*lastSeen, *seenOnce = time.Now(), true
+						r.elsewhere()
+						return nil, again("%s", m.Text)
+					case wire.PINWanted, wire.PINLater:
+						return nil, &heldError{m.Code, m.Text}
+					case wire.Evicted:
+						return nil, fmt.Errorf("%w: %s", ErrEvicted, m.Text)
+					}
+					return nil, fmt.Errorf("%w: %s", ErrRefused, m.Text)
 				}
-				return nil, fmt.Errorf("%w: %s", ErrRefused, m.Text)
 			}
 		}
 		if time.Now().After(deadline) {
