@@ -18,6 +18,7 @@ func TestClocksThatAreSet(t *testing.T) {
 		"crypto/keyex/bundle.go": "it is written down",
 		"crypto/keyex/verify.go": "it is shown",
 		"crypto/keyex/cookie.go": "the server's: at worst a cookie is asked for again",
+		"crypto/keyex/point.go":  "it is shown",
 		"crypto/keyex/issue.go":  "the authority's, for what it signs",
 	}
 	used := map[string]bool{}

@@ -24,16 +24,21 @@ import (
 //	expires: 2027-11-23T15:00:00Z
 //	server-name: wimcast.internal
 //	server: 10.1.2.3:63000
+//	point: 10.1.0.0/16 10.1.0.5:7600
+//	refused-server: 5d1f…            a serial number
 //	-----BEGIN CERTIFICATE-----    the holder's
 //	-----BEGIN CERTIFICATE-----    intermediates, at most two
 //	-----BEGIN CERTIFICATE-----    the CA to pin, always the last one
 //	-----BEGIN PRIVATE KEY-----    PKCS #8, ECDSA
 //
-// "server" may repeat, the first is tried first. Lines that start with # and
-// empty lines are allowed in the header. name, role and expires are for people;
+// "server" may repeat, the first is tried first. "point" may repeat up to 64 times: machines with an address in
+// the prefix try that server before the others. "refused-server" may repeat: no server with that certificate is
+// believed, whatever it says of itself. Lines that start with # and empty lines are allowed in the header. name, role and expires are for people;
 // they must say what the certificate says.
 type Bundle struct {
 	Servers    []string            // host:port, 1 to 16
+	Points     []PointAt           // which machines go elsewhere first; at most 64
+	Refused    []string            // serials of servers that aren't believed, as Identity has them; at most 256
 	ServerName string              // the DNS name that the server's certificate must bear
 	CA         *x509.Certificate   // pinned
 	Chain      []*x509.Certificate // the holder's certificate, then intermediates
@@ -75,6 +80,9 @@ func (b *Bundle) check() error {
 	}
 	if public, ok := b.Chain[0].PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(b.Key.Public()) {
 		return errors.New("key doesn't belong to the certificate")
+	}
+	if err := errors.Join(CheckPoints(b.Points), checkRefused(b.Refused)); err != nil {
+		return err
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(b.CA)
@@ -137,6 +145,12 @@ func (b *Bundle) Marshal() ([]byte, error) {
 	for _, s := range b.Servers {
 		fmt.Fprintf(&out, "server: %s\n", s)
 	}
+	for _, p := range b.Points {
+		fmt.Fprintf(&out, "point: %s\n", p)
+	}
+	for _, s := range b.Refused {
+		fmt.Fprintf(&out, "refused-server: %s\n", s)
+	}
 	chain := append(append([]*x509.Certificate{}, b.Chain...), b.CA)
 	text, err := appendCredential(out.Bytes(), chain, b.Key)
 	if err != nil {
@@ -181,6 +195,22 @@ func parseBundle(text []byte) (*Bundle, error) {
 				return nil, fmt.Errorf("line %d: more than %d servers", n, maxServers)
 			}
 			b.Servers = append(b.Servers, value)
+			continue
+		case "point":
+			if len(b.Points) == maxPoints {
+				return nil, fmt.Errorf("line %d: more than %d points", n, maxPoints)
+			}
+			p, err := ParsePointAt(value)
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+			b.Points = append(b.Points, p)
+			continue
+		case "refused-server":
+			if len(b.Refused) == maxRefused {
+				return nil, fmt.Errorf("line %d: more than %d refused servers", n, maxRefused)
+			}
+			b.Refused = append(b.Refused, value)
 			continue
 		case "format", "name", "role", "expires", "server-name":
 		default:

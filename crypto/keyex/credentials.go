@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -24,7 +25,11 @@ func (b *Bundle) Credentials() (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use bundle: %w", err)
 	}
-	return newCredentials(cert, []*x509.Certificate{b.CA}, b.ServerName, b.Identity()), nil
+	c := newCredentials(cert, []*x509.Certificate{b.CA}, b.ServerName, b.Identity())
+	if refused := slices.Clone(b.Refused); len(refused) > 0 {
+		c.verifier.revoked = func(cert *x509.Certificate) bool { return slices.Contains(refused, formatSerial(cert.SerialNumber)) }
+	}
+	return c, nil
 }
 
 // LoadCredentials reads a client's credentials from an organisation's PEM files:
@@ -68,7 +73,19 @@ func newCredentials(cert *tls.Certificate, cas []*x509.Certificate, serverName s
 	}
 	// No clock: WinPE's may be wrong by years. The server judges the client's
 	// time, and a server's expired certificate still proves the same key.
-	return &Credentials{certificate: cert, identity: id, verifier: &verifier{roots: roots, roles: []Role{Server}, serverName: serverName}}
+	return &Credentials{certificate: cert, identity: id, verifier: &verifier{
+		roots: roots, roles: []Role{Server}, serverName: serverName,
+		site: id.Role == Point || id.Role == Worker, // what they bring and get is the site's; a stolen point mustn't have it
+	}}
+}
+
+// Site returns the same credentials for the site alone: a point that answers in its place is refused. Those of the roles point and
+// worker are so from the start.
+func (c *Credentials) Site() *Credentials {
+	site, judge := *c, *c.verifier
+	judge.site = true
+	site.verifier = &judge
+	return &site
 }
 
 // Identity returns whom the credentials are for.

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"net/netip"
 	"net/url"
@@ -189,4 +190,23 @@ func refusal(t testing.TB, err error) *RefusedError {
 		t.Fatalf("error %v, want a *RefusedError", err)
 	}
 	return e
+}
+
+// mustPEM writes certificates, the second of which may be nil, and a key, which may be nil too.
+func mustPEM(t testing.TB, leaf, ca *x509.Certificate, key any) []byte {
+	t.Helper()
+	var b []byte
+	for _, c := range []*x509.Certificate{leaf, ca} {
+		if c != nil {
+			b = append(b, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+		}
+	}
+	if key == nil {
+		return b
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...)
 }

@@ -3,6 +3,7 @@ package keyex
 import (
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -16,12 +17,15 @@ type Marks struct {
 	PIN bool
 	// Alone: the certificate is one machine's, not a room's ("wimcast:machine:any", or with the UUID).
 	Alone bool
+	// Point: a server's certificate is a point's, not the site's ("wimcast:point").
+	Point bool
 	// Machine is the SMBIOS UUID that the machine must claim, as it stands in RFC 9562 order; zero: any. Alone is set then.
 	Machine [16]byte
 }
 
 const (
 	pinMark       = "wimcast:pin"
+	pointMark     = "wimcast:point"
 	machinePrefix = "wimcast:machine:"
 	anyMachine    = "any"
 )
@@ -31,6 +35,9 @@ func (m Marks) uris() []*url.URL {
 	var out []*url.URL
 	if m.PIN {
 		out = append(out, &url.URL{Scheme: "wimcast", Opaque: "pin"})
+	}
+	if m.Point {
+		out = append(out, &url.URL{Scheme: "wimcast", Opaque: "point"})
 	}
 	if m.Alone {
 		which := anyMachine
@@ -48,6 +55,8 @@ func marksOf(cert *x509.Certificate) (m Marks, err error) {
 		switch s := u.String(); {
 		case s == pinMark:
 			m.PIN = true
+		case s == pointMark:
+			m.Point = true
 		case strings.HasPrefix(s, machinePrefix):
 			if m.Alone {
 				return Marks{}, fmt.Errorf("certificate carries two %s names", machinePrefix)
@@ -65,6 +74,9 @@ func marksOf(cert *x509.Certificate) (m Marks, err error) {
 
 // checkMarks holds that a certificate of that role may have the marks: they are for those who join.
 func checkMarks(m Marks, r Role) error {
+	if m.Point {
+		return errors.New("only a point's own certificate says that it is a point")
+	}
 	if m != (Marks{}) && !slices.Contains([]Role{WinPE, Client}, r) {
 		return fmt.Errorf("role %s: a PIN, or a machine of its own, is for the roles winpe and client only", r)
 	}

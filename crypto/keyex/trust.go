@@ -22,13 +22,15 @@ const maxPEM = 64 << 10
 
 // Trust is what a server proves itself with and judges clients by. An Authority
 // hands it out and keeps it current; LoadTrust reads it from an organisation's
-// files.
+// files, NewPointTrust from what a point was given.
 type Trust struct {
 	roots       *x509.CertPool
 	subjects    []*x509.Certificate // the pinned CAs, for expiry
 	now         func() time.Time
 	certificate atomic.Pointer[tls.Certificate]
 	revoked     func(*x509.Certificate) bool
+	list        atomic.Pointer[revokedList] // a point's; nil on others
+	late        bool                        // see verifier
 
 	crlFile string // "": none
 	reading sync.Mutex
@@ -113,7 +115,7 @@ func (t *Trust) verifier(roles []Role) *verifier {
 	if slices.Contains(roles, Server) {
 		panic("keyex: a server doesn't admit the role server")
 	}
-	return &verifier{roots: t.roots, roles: slices.Clone(roles), now: t.now, revoked: t.revoked}
+	return &verifier{roots: t.roots, roles: slices.Clone(roles), now: t.now, late: t.late, revoked: t.revoked}
 }
 
 // readBounded reads a whole file, refusing sizes that no credential has.
