@@ -75,7 +75,7 @@ type hearing struct {
 func (r *Receiver) begin(w *wire.Welcome) error {
 	digest, geo := crypto.Hash(w.Digest), newGeometry(int64(w.ImageSize), int(w.SymbolSize))
 	if r.image != nil && r.image.digest != digest {
-		return fmt.Errorf("%w: the package changed while it was being received (%v, now %v); start again", ErrRefused, r.image.digest, digest)
+		return r.otherVersion(digest)
 	}
 	if r.image != nil {
 		if r.image.geo.symbol != geo.symbol {

@@ -52,7 +52,7 @@ func (h *hearing) hearNotice(now time.Time, m *wire.Notice) {
 		h.wantUnicast(now, wire.OperatorHand)
 	case wire.NoticeEnded, wire.NoticeServerStops:
 		if m.Kind == wire.NoticeServerStops && !h.over {
-			h.elsewhere()
+			h.elsewhere(LeaveStops, m.Text)
 		}
 		h.over = true // join again: another session, or a refusal that says why
 		if !h.noticed {

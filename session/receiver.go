@@ -71,8 +71,11 @@ type ReceiverConfig struct {
 	MaxPayload func() int
 	// Dial opens a control channel. An error with Final() true isn't tried again.
 	Dial func(ctx context.Context) (Control, error)
-	// Elsewhere is called when the server says that it stops: Dial had better begin with another one. May be nil.
-	Elsewhere func()
+	// Elsewhere is told when the server has no place for this client, and says what Dial may bring; it is what Dial goes by. all is what
+	// each server said, for the end. nil: there is no other.
+	Elsewhere func(why Leave, text string) (other Other, all string)
+	// Taken is told of each welcome: the server has a place for this client. May be nil.
+	Taken func()
 	// Hear joins a group.
 	Hear func(group netip.AddrPort, source netip.Addr) (Hearer, error)
 	// Fetch makes a fetcher for what a welcome offers; nil where there is no unicast.
@@ -272,8 +275,11 @@ func (r *Receiver) Run(ctx context.Context) (result Result, failed error) {
 			return r.result(), context.Cause(ctx)
 		}
 		again, ok := errors.AsType[*againError](err)
-		if !ok {
+		switch {
+		case !ok:
 			return r.result(), err
+		case again.now:
+			continue
 		}
 		patience := firstContact
 		if seenOnce {
@@ -296,13 +302,16 @@ func (r *Receiver) Run(ctx context.Context) (result Result, failed error) {
 	}
 }
 
-// againError ends one connection but not the receiving.
-type againError struct{ cause error }
+// againError ends one connection but not the receiving. now: there is another server to ask, at once.
+type againError struct {
+	cause error
+	now   bool
+}
 
 func (e *againError) Error() string { return e.cause.Error() }
 func (e *againError) Unwrap() error { return e.cause }
 
-func again(format string, args ...any) error { return &againError{fmt.Errorf(format, args...)} }
+func again(format string, args ...any) error { return &againError{cause: fmt.Errorf(format, args...)} }
 
 // connect dials, joins and receives, until done or the connection is of no more use.
 func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time, seenOnce *bool) error {
@@ -315,7 +324,7 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 		if isFinal(err) {
 			return fmt.Errorf("%w: %w", ErrRefused, err)
 		}
-		return &againError{err}
+		return &againError{cause: err}
 	}
 	channel := newChannel(control)
 	defer channel.close()
@@ -333,6 +342,9 @@ func (r *Receiver) connect(ctx context.Context, attempt int, lastSeen *time.Time
 			return err
 		}
 		r.cfg.Key.used()
+		if r.cfg.Taken != nil {
+			r.cfg.Taken()
+		}
 		*lastSeen, *seenOnce = time.Now(), true
 		r.resume, r.client = welcome.Resume, welcome.Client
 		if err := r.begin(welcome); err != nil {
@@ -380,8 +392,11 @@ func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Ti
 					if m.Request != join.Request {
 						continue
 					}
-					r.queued(m)
 					*lastSeen, *seenOnce = time.Now(), true
+					if other, _ := r.elsewhere(LeaveFull, m.Text); other == OtherNow {
+						return nil, &againError{cause: errors.New(m.Text), now: true}
+					}
+					r.queued(m)
 					timer.Reset(max(m.Again, retry(0)))
 					attempt, deadline = -1, time.Now().Add(m.Again+serverGone)
 				case *wire.Welcome:
@@ -394,17 +409,10 @@ func (r *Receiver) join(ctx context.Context, channel *channel, lastSeen *time.Ti
 						continue
 					}
 					timer.Stop()
-					switch m.Code {
-					case wire.ServerStops:
+					if m.Code == wire.ServerStops {
 						*lastSeen, *seenOnce = time.Now(), true
-						r.elsewhere()
-						return nil, again("%s", m.Text)
-					case wire.PINWanted, wire.PINLater:
-						return nil, &heldError{m.Code, m.Text}
-					case wire.Evicted:
-						return nil, fmt.Errorf("%w: %s", ErrEvicted, m.Text)
 					}
-					return nil, fmt.Errorf("%w: %s", ErrRefused, m.Text)
+					return nil, r.refusal(m.Code, m.Text)
 				}
 			}
 		}
@@ -427,13 +435,6 @@ func (r *Receiver) waits(now time.Time, kind EventKind, text string) {
 	if text != r.waited && now.Sub(r.waitAt) >= waitNews {
 		r.waited, r.waitAt = text, now
 		r.notify(kind, "%s", text)
-	}
-}
-
-// elsewhere has the next Dial begin with another server.
-func (r *Receiver) elsewhere() {
-	if r.cfg.Elsewhere != nil {
-		r.cfg.Elsewhere()
 	}
 }
 

@@ -669,10 +669,11 @@ func (c *roomClient) start() *roomClient {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	cfg := ReceiverConfig{
-		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Elsewhere: func() {
+		Package: cmp.Or(c.pkg, "w11"), Dial: c.dial, Elsewhere: func(_ Leave, text string) (Other, string) {
 			c.noted.mu.Lock()
 			defer c.noted.mu.Unlock()
 			c.noted.elsewhere++
+			return OtherNone, text
 		}, Hear: c.hear, Target: c.target,
 		Fetch: func(offer UnicastOffer) (Fetcher, error) {
 			c.noted.mu.Lock()

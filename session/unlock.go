@@ -170,7 +170,7 @@ func (k *Key) show(ctx context.Context, channel *channel) (*wire.Unlocked, error
 	case ctx.Err() != nil:
 		return nil, err
 	}
-	return nil, &againError{err}
+	return nil, &againError{cause: err}
 }
 
 // waitOpened waits until it is time to try again, with an end to all of it.

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
+	"wimcast/client/route"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast/fault"
 )
@@ -26,7 +28,8 @@ const (
 // reach dials the servers in order until one answers, and says of each how it went. conn is nil when none did.
 func (e *examination) reach(ctx context.Context) (server netip.AddrPort, conn *keyex.Conn) {
 	var failed []Finding
-	for _, name := range e.Servers {
+	for i, way := range e.Ways {
+		name := way.Server
 		addr, err := resolve(ctx, name)
 		if err != nil {
 			failed = append(failed, Finding{Fail, "control", fault.UnknownName([]string{name}, netip.Addr{})})
@@ -45,6 +48,7 @@ func (e *examination) reach(ctx context.Context) (server netip.AddrPort, conn *k
 			}
 			e.say(OK, "control", "%v answers on UDP in %v; this machine is %v there", addr, took.Round(time.Millisecond), conn.LocalAddr().Addr().Unmap())
 			id := conn.Peer()
+			e.point(i, id)
 			e.say(OK, "certificate", "the server is %s as the bundle says, and takes this bundle (%s, role %s)", e.Credentials.ServerName(), e.Credentials.Identity().Name, e.Credentials.Identity().Role)
 			if left := id.NotAfter.Sub(e.Now()); left > 0 && left < endsSoon {
 				e.fault(Warn, "certificate", fault.Expires("the server's certificate", id.NotAfter, left))
@@ -63,6 +67,31 @@ func (e *examination) reach(ctx context.Context) (server netip.AddrPort, conn *k
 		e.tell(f)
 	}
 	return server, nil
+}
+
+// point says which of several distribution points this machine takes, and why. It asks none whether it is full, or has a package.
+func (e *examination) point(taken int, id keyex.Identity) {
+	if len(e.Ways) == 1 && !id.Marks.Point {
+		return
+	}
+	name := "the site"
+	if id.Marks.Point {
+		name = "point " + id.Name
+	}
+	var others []string
+	for i, way := range e.Ways {
+		switch {
+		case i < taken:
+			others = append(others, way.Server+" goes before, and doesn't take it now ("+way.Why+")")
+		case i > taken:
+			others = append(others, way.Server+" is next ("+way.Why+")")
+		}
+	}
+	text := fmt.Sprintf("this machine takes %s: %s", route.Title(name, e.Ways[taken].Server), e.Ways[taken].Why)
+	if len(others) > 0 {
+		text += "; " + strings.Join(others, "; ")
+	}
+	e.say(OK, "point", "%s", text)
 }
 
 func resolve(ctx context.Context, name string) (netip.AddrPort, error) {

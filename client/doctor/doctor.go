@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"wimcast/client/route"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast"
 	"wimcast/multicast/fault"
@@ -36,8 +37,8 @@ type Finding struct {
 
 // Config says what to look at.
 type Config struct {
-	// Servers are the distribution points, host:port of the control channel; at least one.
-	Servers []string
+	// Ways are the distribution points, the one that a client tries first first; at least one.
+	Ways []route.Way
 	// Credentials prove this machine.
 	Credentials *keyex.Credentials
 	// Interface finds the interface that hears a group; local is this machine's address towards the server.

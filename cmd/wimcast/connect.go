@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"strings"
 
 	"wimcast/api"
+	"wimcast/client/route"
 	"wimcast/crypto/keyex"
+	"wimcast/multicast"
 )
 
 // Ports of a distribution point, where a server is named without one.
@@ -70,7 +73,9 @@ func (p *place) remote(bundle *keyex.Bundle) (*api.Client, error) {
 	}
 	servers := bundle.Servers
 	if len(p.Server) > 0 {
-		servers = withPort(p.Server, adminPort)
+		servers = withPort(p.Server, adminPort) // which may be a point
+	} else {
+		credentials = credentials.Site() // a point that was stolen mustn't be taken for it
 	}
 	return api.NewRemoteClient(servers, keyex.ClientTLS(credentials)), nil
 }
@@ -120,6 +125,24 @@ func onControlPort(servers []string) []string {
 		}
 	}
 	return out
+}
+
+// waysOf are the servers that a client goes to, the best for where this machine stands now first: those that were named, else the bundle's
+// points and servers.
+func waysOf(bundle *keyex.Bundle, p *place) func() []route.Way {
+	return func() []route.Way {
+		points := bundle.Points
+		if len(p.Server) > 0 {
+			points = nil // somebody knows better
+		}
+		var own []netip.Prefix
+		if interfaces, err := multicast.Interfaces(); err == nil {
+			for _, i := range interfaces {
+				own = append(own, i.Prefixes...)
+			}
+		}
+		return route.Order(points, clientServers(bundle, p), own)
+	}
 }
 
 // clientServers are the servers that a client goes to: those that were named, else the bundle's.

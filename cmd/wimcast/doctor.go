@@ -100,13 +100,9 @@ func (d *doctorCommand) client(ctx context.Context, c *console, bundle *keyex.Bu
 	if err != nil {
 		return &codedError{exitRefused, err}
 	}
-	servers := bundle.Servers
-	if len(c.place.Server) > 0 {
-		servers = withPort(c.place.Server, controlPort)
-	}
 	d.head(c, found)
 	return doctor.Run(ctx, doctor.Config{
-		Servers: nearestFirst(servers), Credentials: credentials, Folder: d.Output, ReadBuffer: d.ReadBuffer,
+		Ways: waysOf(bundle, &c.place)(), Credentials: credentials, Folder: d.Output, ReadBuffer: d.ReadBuffer,
 		Now: func() time.Time { return time.Now().Add(d.ClockOff) },
 		Interface: func(local, group netip.Addr) (*multicast.Interface, error) {
 			which := d.Interface

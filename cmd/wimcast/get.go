@@ -151,7 +151,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		screen.event("notice", fmt.Sprintf("bundle %s can be read by others on this machine, and whoever reads it can join; next: chmod 600 %s", name, name))
 	}
 	reach := &reacher{
-		servers: nearestFirst(clientServers(bundle, &c.place)), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen,
+		order: waysOf(bundle, &c.place), credentials: credentials, which: g.Interface, lose: g.Lose, buffer: int(g.ReadSlow), screen: screen,
 	}
 	result.ways = reach
 	target, err := g.target(output, screen, a)
@@ -171,7 +171,7 @@ func (g *getCommand) receive(ctx context.Context, c *console, output string, scr
 		g.key = newKey(g.PIN, screen)
 	}
 	cfg := session.ReceiverConfig{
-		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
+		Package: g.Package, Machine: thisMachine(g.Name), Dial: reach.dial, Elsewhere: reach.elsewhere, Taken: reach.taken, MaxPayload: reach.maxPayload, Hear: reach.hear, Target: target, Seed: seed,
 		Key:    g.key,
 		Notify: func(e session.Event) { screen.event(string(e.Kind), e.Text) },
 	}

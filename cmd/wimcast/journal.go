@@ -123,7 +123,10 @@ func readTail(name string, limit int64) ([]byte, error) {
 func (r *reacher) answering() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	servers := r.servers
+	var servers []string
+	for _, way := range r.order() {
+		servers = append(servers, way.Server)
+	}
 	if r.server.IsValid() {
 		servers = append([]string{r.server.String()}, servers...)
 	}

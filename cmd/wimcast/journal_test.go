@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"wimcast/client/route"
 	"wimcast/crypto/keyex"
 	"wimcast/unicast/clientlog"
 )
@@ -97,7 +98,7 @@ func TestShareLog(t *testing.T) {
 		result := &outcome{Logs: []string{dism, filepath.Join(dir, "gone.log")}}
 		result.Package = "w11@1"
 		if tt.ways {
-			result.ways = &reacher{servers: []string{l.Addr().String()}, credentials: credentials}
+			result.ways = &reacher{order: func() []route.Way { return []route.Way{{Server: l.Addr().String()}} }, credentials: credentials}
 		}
 		(&getCommand{Name: "pc17", SendLog: tt.asked}).shareLog(t.Context(), screen, result, tt.ended)
 		list := store.List()

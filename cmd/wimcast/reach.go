@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
+	"wimcast/client/route"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast"
 	"wimcast/multicast/fault"
@@ -18,7 +21,7 @@ import (
 
 // reacher opens the ways to a distribution point: control channel, group, unicast.
 type reacher struct {
-	servers     []string
+	order       func() []route.Way // the servers, the best for where this machine stands now first
 	credentials *keyex.Credentials
 	which       string // interface
 	lose        float64
@@ -26,61 +29,121 @@ type reacher struct {
 	screen      *screen
 
 	mu     sync.Mutex
-	server netip.AddrPort // that answered
-	local  netip.Addr     // our address towards it
-	next   int            // of the bundle's servers
+	route  *route.Route // nil before the first dial
+	at     int          // number of the way that was dialled last
+	name   string       // of the server there
+	told   string       // what was last said of it
+	server netip.AddrPort
+	local  netip.Addr // our address towards it
 }
 
-// dial tries the bundle's servers in order, beginning with the one that answered last.
+// quickDial bounds the handshake with one of several servers in a first round: 12 flights. Where all were silent each gets its time.
+const quickDial = 3 * time.Second
+
+// eventPoint says which distribution point a client goes to, and why it doesn't go to another.
+const eventPoint = "point"
+
+// dial tries the servers until one answers: the one that took this client last, then by the order.
 func (r *reacher) dial(ctx context.Context) (session.Control, error) {
+	r.begin()
 	var errs []error
-	refused := 0
-	for range r.servers {
+	for tries := 0; ; {
 		r.mu.Lock()
-		name := r.servers[r.next%len(r.servers)]
+		passed, final, several := r.route.Passed(), r.route.Final(), len(r.route.Ways()) > 1
+		i, more := r.route.Next()
+		quick := several && r.route.Failed() == 0
+		if !more && tries == 0 { // the round was over when the last one said no: this is the next
+			i, more = r.route.Next()
+		}
 		r.mu.Unlock()
-		conn, err := r.dialOne(ctx, name)
-		if err == nil {
+		if !more {
+			return nil, unreached(passed, final, several, errs)
+		}
+		tries++
+		conn, err := r.try(ctx, i, quick)
+		switch {
+		case conn != nil:
 			return conn, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil:
+			errs = append(errs, err)
 		}
-		if _, is := errors.AsType[*keyex.RefusedError](err); is {
-			refused++
-		}
-		errs = append(errs, err)
-		r.mu.Lock()
-		r.next++
-		r.mu.Unlock()
 	}
-	if refused == len(r.servers) {
-		return nil, &refusedError{errors.Join(errs...)}
-	}
-	return nil, errors.Join(errs...)
 }
 
-// nearestFirst puts servers on this machine's own networks before others.
-func nearestFirst(servers []string) []string {
-	interfaces, err := multicast.Interfaces()
-	if err != nil {
-		return servers
-	}
-	far := func(name string) int {
-		addr, err := netip.ParseAddrPort(name)
-		if err == nil && slices.ContainsFunc(interfaces, func(i *multicast.Interface) bool { return i.Reaches(addr.Addr()) }) {
-			return 0
-		}
-		return 1
-	}
-	out := slices.Clone(servers)
-	slices.SortStableFunc(out, func(a, b string) int { return far(a) - far(b) })
-	return out
-}
-
-// elsewhere has the next dial begin with another of the bundle's servers.
-func (r *reacher) elsewhere() {
+// begin orders the servers, anew where none has been found and the machine has moved: a network may come up late.
+func (r *reacher) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.next++
+	if r.route != nil && (r.route.Begun() || r.route.Failed() == 0) {
+		return
+	}
+	ways := r.order()
+	if r.route == nil || !slices.Equal(ways, r.route.Ways()) {
+		r.route = route.New(ways)
+	}
 }
+
+// try dials one server. Both results are nil where that server has said no under another address.
+func (r *reacher) try(ctx context.Context, i int, quick bool) (session.Control, error) {
+	r.mu.Lock()
+	way := r.route.Way(i)
+	r.mu.Unlock()
+	dialing, cancel := ctx, context.CancelFunc(func() {})
+	if quick {
+		dialing, cancel = context.WithTimeout(ctx, quickDial)
+	}
+	conn, err := r.dialOne(dialing, way.Server)
+	cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		_, no := errors.AsType[*keyex.RefusedError](err)
+		r.route.Unanswered(i, err.Error(), no)
+		return nil, err
+	}
+	if r.route.Met(i, conn.Peer().Serial, pointOf(conn.Peer())) {
+		_ = conn.Close()
+		return nil, nil
+	}
+	r.at, r.name = i, pointOf(conn.Peer())
+	return conn, nil
+}
+
+// pointOf is the name of a point of a site; "" for the site itself.
+func pointOf(server keyex.Identity) string {
+	if !server.Marks.Point {
+		return ""
+	}
+	return "point " + server.Name
+}
+
+// unreached says why no server was reached.
+func unreached(passed string, final, several bool, errs []error) error {
+	if len(errs) == 0 { // nobody was dialled: each had said no before
+		return errors.New(cmp.Or(passed, "no distribution point has a place for this client now"))
+	}
+	err := errors.Join(errs...)
+	if several {
+		err = &passedError{passed, errs}
+	}
+	if final {
+		return &refusedError{err}
+	}
+	return err
+}
+
+// passedError is why each of several servers was passed over.
+type passedError struct {
+	text string
+	errs []error
+}
+
+func (e *passedError) Error() string { return e.text }
+
+// Unwrap returns what dialling ended in.
+func (e *passedError) Unwrap() []error { return e.errs }
 
 // refusedError says that every distribution point refused: trying again is no use.
 type refusedError struct{ error }
@@ -91,7 +154,53 @@ func (e *refusedError) Unwrap() error { return e.error }
 // Final tells the session engine so.
 func (*refusedError) Final() bool { return true }
 
-func (r *reacher) dialOne(ctx context.Context, name string) (session.Control, error) {
+// elsewhere is told that the server has no place for this client, and finds another.
+func (r *reacher) elsewhere(why session.Leave, text string) (other session.Other, all string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left, title := route.Stay, route.Title(r.name, r.route.Way(r.at).Server)
+	switch why {
+	case session.LeaveStops:
+		r.route.Stops(r.at, text)
+		return session.OtherLater, text
+	case session.LeaveFull:
+		left = r.route.Full(r.at, text)
+	case session.LeaveRefused:
+		left = r.route.Refused(r.at, text)
+	}
+	switch left {
+	case route.Now:
+		r.screen.event(eventPoint, fmt.Sprintf("%s has no place for this client: %s; asking another", title, text))
+		return session.OtherNow, text
+	case route.Later:
+		return session.OtherLater, text
+	}
+	if len(r.route.Ways()) > 1 && why == session.LeaveRefused {
+		text = r.route.Passed()
+	}
+	return session.OtherNone, text
+}
+
+// taken is told that the server has a place for this client, and says which one that is, and why no other.
+func (r *reacher) taken() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	way, passed := r.route.Way(r.at), r.route.Passed()
+	r.route.Taken(r.at)
+	if len(r.route.Ways()) == 1 && r.name == "" {
+		return
+	}
+	text := fmt.Sprintf("%s: %s", route.Title(cmp.Or(r.name, "distribution point"), way.Server), way.Why)
+	if passed != "" {
+		text += "; passed over: " + passed
+	}
+	if text != r.told {
+		r.told = text
+		r.screen.event(eventPoint, text)
+	}
+}
+
+func (r *reacher) dialOne(ctx context.Context, name string) (*keyex.Conn, error) {
 	udp, err := net.ResolveUDPAddr("udp", name)
 	if err != nil {
 		return nil, fmt.Errorf("find distribution point %s: %w", name, err)
@@ -104,13 +213,16 @@ func (r *reacher) dialOne(ctx context.Context, name string) (session.Control, er
 	r.mu.Lock()
 	r.server, r.local = addr, conn.LocalAddr().Addr().Unmap()
 	r.mu.Unlock()
-	r.screen.server(serverName(name, addr))
+	r.screen.server(serverName(name, pointOf(conn.Peer()), addr))
 	return conn, nil
 }
 
 // serverName is a distribution point's name as a person knows it, with its address where that isn't the name.
-func serverName(name string, addr netip.AddrPort) string {
-	if name == addr.String() {
+func serverName(name, point string, addr netip.AddrPort) string {
+	switch {
+	case point != "":
+		return fmt.Sprintf("%s (%v)", point, addr.Addr())
+	case name == addr.String():
 		return name
 	}
 	return fmt.Sprintf("%s (%v)", name, addr.Addr())

@@ -100,8 +100,9 @@ func (w *winpeRunCommand) prepare(ctx context.Context, c *console, screen *scree
 	if err != nil {
 		return nil, nil, &codedError{exitRefused, err}
 	}
-	seek := &seeker{servers: clientServers(bundle, &c.place), credentials: credentials, screen: screen, key: newKey(w.PIN, screen)}
-	ways = &reacher{servers: seek.servers, credentials: credentials}
+	order := waysOf(bundle, &c.place)
+	seek := &seeker{order: order, wanted: w.Deployment, credentials: credentials, screen: screen, key: newKey(w.PIN, screen)}
+	ways = &reacher{order: order, credentials: credentials}
 	list, err := seek.deployments(ctx, w.NetworkWait)
 	if err != nil {
 		return nil, ways, err

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"wimcast/client/machine"
+	"wimcast/client/route"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast/fault"
 	"wimcast/session"
@@ -22,7 +24,8 @@ const (
 
 // seeker waits until the machine reaches a distribution point. It says on the screen what keeps it, each time that this changes.
 type seeker struct {
-	servers     []string
+	order       func() []route.Way
+	wanted      string // deployment; "": any
 	credentials *keyex.Credentials
 	screen      *screen
 	key         *session.Key
@@ -92,7 +95,12 @@ func (s *seeker) try(ctx context.Context) ([]session.Deployed, *fault.Fault, err
 	if err != nil {
 		return nil, nil, err
 	}
-	addrs := addressesOf(s.servers)
+	ways := s.order()
+	servers := make([]string, len(ways))
+	for i, way := range ways {
+		servers[i] = way.Server
+	}
+	addrs := addressesOf(servers)
 	if f, is := network.Fault(addrs); is {
 		return nil, &f, nil
 	}
@@ -112,18 +120,31 @@ func (s *seeker) try(ctx context.Context) ([]session.Deployed, *fault.Fault, err
 			}
 		}
 	}()
-	reach := &reacher{servers: nearestFirst(s.servers), credentials: s.credentials, screen: s.screen}
+	reach := &reacher{order: s.order, credentials: s.credentials, screen: s.screen}
 	var errs []error
-	refused := 0
-	for _, server := range reach.servers {
+	var lacking []session.Deployed // of the first that answered, which hasn't what is wanted
+	answered, refused := false, 0
+	for i, server := range servers {
 		list, err := s.ask(ctx, reach, server)
 		if err == nil {
-			return list, nil, nil
+			if s.has(list) {
+				return list, nil, nil
+			}
+			if !answered {
+				answered, lacking = true, list
+			}
+			if i+1 < len(servers) {
+				s.screen.event(eventPoint, server+" has nothing for this machine; asking another")
+			}
+			continue
 		}
 		if isRefusal(err) {
 			refused++
 		}
 		errs = append(errs, err)
+	}
+	if answered {
+		return lacking, nil, nil
 	}
 	if refused > 0 && refused == len(errs) {
 		return nil, nil, &codedError{exitRefused, errors.Join(errs...)}
@@ -133,8 +154,16 @@ func (s *seeker) try(ctx context.Context) ([]session.Deployed, *fault.Fault, err
 			return nil, &f, nil
 		}
 	}
-	f := troubleOf(reach.servers, errs, network.Address(addrs))
+	f := troubleOf(servers, errs, network.Address(addrs))
 	return nil, &f, nil
+}
+
+// has reports whether a list has what is wanted.
+func (s *seeker) has(list []session.Deployed) bool {
+	if s.wanted == "" {
+		return len(list) > 0
+	}
+	return slices.ContainsFunc(list, func(d session.Deployed) bool { return d.Name == s.wanted })
 }
 
 // isRefusal reports whether an error is somebody's no, which waiting doesn't change. Handshakes that broke off aren't.
