@@ -99,6 +99,9 @@ func (l *Library) Refill(ctx context.Context, ref string, r io.Reader, size int6
 
 // add adds a source as a new package, or where a digest is given as the content that packages of it have.
 func (l *Library) add(ctx context.Context, r io.Reader, o *AddOptions, refill *crypto.Hash) (p Package, alreadyThere bool, err error) {
+	if err := l.nameIsFree(o.Name); err != nil {
+		return p, false, err
+	}
 	if o.Index > 0 {
 		if err := wimlib.Available(); err != nil {
 			return p, false, fmt.Errorf("take image %d alone: on the server: %w", o.Index, err)
@@ -256,6 +259,9 @@ func defaultName(file *wim.File, stem string) (string, error) {
 // place makes the ingested file content of the library and the package known. With refill there is only new content for
 // packages that have its digest. mu must be held.
 func (l *Library) place(p Package, temporary string, manifest []byte, refill bool) (_ Package, alreadyThere bool, err error) {
+	if err := l.namePulled(p.Name); err != nil {
+		return p, false, err
+	}
 	packages := slices.Clone(l.packages)
 	at := slices.IndexFunc(packages, func(q Package) bool { return q.Name == p.Name && q.Version == p.Version })
 	if refill {
@@ -304,10 +310,7 @@ func (l *Library) place(p Package, temporary string, manifest []byte, refill boo
 // placeBlobs puts a package's blobs into their places.
 func (l *Library) placeBlobs(p *Package, temporary string, manifest []byte) error {
 	sum := hex.EncodeToString(p.SHA256[:])
-	settings, err := json.Marshal(config{
-		Digest: p.Digest.String(), SHA256: sum, Size: p.Size, Compression: p.Compression, Pipable: p.Pipable, Solid: p.Solid,
-		IntegrityChecked: p.IntegrityChecked, Images: p.Images,
-	})
+	settings, err := p.Description()
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,9 @@ func (l *Library) Change(ref string, c Change) (Package, error) {
 		return Package{}, err
 	}
 	p := l.packages[i]
+	if p.Pulled() {
+		return Package{}, l.ofSite("change", &p, fmt.Sprintf("wimcast image set %q", p.Reference()))
+	}
 	set(&p.Name, c.Name)
 	set(&p.Comment, c.Comment)
 	set(&p.Flags.AllowMulticast, c.AllowMulticast)
@@ -62,6 +65,15 @@ func (l *Library) Remove(ref string) error {
 	if err != nil {
 		return err
 	}
+	if p := &l.packages[i]; p.Pulled() && l.site != nil && !p.Prestaged {
+		return l.ofSite("remove", p, fmt.Sprintf("wimcast image withdraw %q --from %s", p.Reference(), l.site.Point))
+	}
+	return l.remove(i)
+}
+
+// remove removes the package at a place. mu must be held.
+func (l *Library) remove(i int) error {
+	ref := l.packages[i].Reference()
 	packages := slices.Delete(slices.Clone(l.packages), i, i+1)
 	if err := errors.Join(l.commit(packages), l.sweep()); err != nil {
 		return fmt.Errorf("remove package %s: %w", ref, err)
@@ -89,7 +101,10 @@ func (l *Library) backInService(p *Package) error {
 		if q.OutOfService != "" {
 			l.note(*q, "")
 		}
-		q.OutOfService, q.Validated, q.stored = "", now, p.stored
+		q.OutOfService, q.Validated = "", now
+		if !p.Pulled() || q.oci.Digest == p.oci.Digest {
+			q.stored = p.stored
+		}
 		return true
 	})
 }
@@ -100,8 +115,8 @@ func (l *Library) changeContent(p *Package, change func(*Package) bool) error {
 	defer l.unlock()
 	packages := slices.Clone(l.packages)
 	changed := false
-	for _, i := range l.having(p.Digest) {
-		if packages[i].generation == p.generation && change(&packages[i]) {
+	for i := range packages {
+		if q := &packages[i]; q.sharesContent(p) && q.generation == p.generation && change(q) {
 			changed = true
 		}
 	}

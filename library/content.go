@@ -18,12 +18,19 @@ import (
 type Content struct {
 	library  *Library
 	pkg      Package
-	file     *os.File
+	blocks   blocks
 	manifest *crypto.Manifest
 
 	mu    sync.Mutex // of what follows, which serves ReadAt
 	block int        // that is in buf
 	buf   []byte     // nil until ReadAt is used
+}
+
+// blocks is where a content's blocks lie. It proves nothing.
+type blocks interface {
+	// readBlock reads block i into dst, which has its length.
+	readBlock(i int, dst []byte) error
+	close() error
 }
 
 // OpenContent opens the content of the package of a reference. A package that is out of service gives a
@@ -40,27 +47,32 @@ func (l *Library) OpenContent(ref string) (*Content, error) {
 // OpenDigest opens a content by its whole digest, whatever packages have it.
 func (l *Library) OpenDigest(d crypto.Hash) (*Content, error) {
 	l.mu.RLock()
-	places := l.having(d)
-	var p Package
-	if len(places) > 0 {
-		p = l.packages[places[0]]
+	var p *Package
+	for i := range l.packages {
+		q := &l.packages[i] // a slice in use is never changed
+		if q.Digest == d && (p == nil || p.OutOfService != "" && q.OutOfService == "" || p.Pulled() && !q.Pulled() && q.OutOfService == "") {
+			p = q
+		}
 	}
 	l.mu.RUnlock()
-	if len(places) == 0 {
+	if p == nil {
 		return nil, &notFoundError{ref: d.String()}
 	}
-	return l.openContent(&p)
+	return l.openContent(p)
 }
 
 func (l *Library) openContent(p *Package) (*Content, error) {
 	if p.OutOfService != "" {
-		return nil, &DamagedError{p.Reference(), p.OutOfService}
+		return nil, &DamagedError{p.Reference(), p.OutOfService, p.Pulled()}
 	}
 	return l.openBlobs(p)
 }
 
 // openBlobs opens a content, in service or not.
 func (l *Library) openBlobs(p *Package) (*Content, error) {
+	if p.Pulled() {
+		return l.openPulled(p)
+	}
 	manifest, err := l.readManifest(p)
 	if err != nil {
 		return nil, l.damaged(p, err)
@@ -76,7 +88,7 @@ func (l *Library) openBlobs(p *Package) (*Content, error) {
 		}
 		return nil, l.damaged(p, err)
 	}
-	return &Content{library: l, pkg: *p, file: f, manifest: manifest, block: -1}, nil
+	return &Content{library: l, pkg: *p, blocks: wholeFile{f}, manifest: manifest, block: -1}, nil
 }
 
 // readManifest reads the manifest of a content and proves it.
@@ -88,6 +100,11 @@ func (l *Library) readManifest(p *Package) (*crypto.Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
+	return proveManifest(p, b)
+}
+
+// proveManifest reads the bytes of a manifest and holds them against the package.
+func proveManifest(p *Package, b []byte) (*crypto.Manifest, error) {
 	m, err := crypto.ParseManifest(b)
 	if err != nil {
 		return nil, err
@@ -105,7 +122,7 @@ func (l *Library) damaged(p *Package, cause error) error {
 		return fmt.Errorf("read package %s: %w", p.Reference(), cause)
 	}
 	reason := printable(cause.Error())
-	out := &DamagedError{p.Reference(), reason}
+	out := &DamagedError{p.Reference(), reason, p.Pulled()}
 	if err := l.setService(p, reason); err != nil {
 		return fmt.Errorf("%w (and it couldn't be noted for the next start: %w)", out, err)
 	}
@@ -130,9 +147,13 @@ func (c *Content) Size() int64 { return c.pkg.Size }
 func (c *Content) Digest() crypto.Hash { return c.pkg.Digest }
 
 // Path returns where the WIM file lies, for other programs that read it. What they read there isn't
-// proven, nobody may write to it, and it goes with the content's last package.
-func (c *Content) Path() string {
-	return filepath.Join(c.library.path, filepath.FromSlash(contentPath(&c.pkg)))
+// proven, nobody may write to it, and it goes with the content's last package. A pulled package has no such file: the
+// error wraps ErrFromSite.
+func (c *Content) Path() (string, error) {
+	if c.pkg.Pulled() {
+		return "", fmt.Errorf("package %s: %w and lies here in chunks; it is serviced and exported at the site", c.pkg.Reference(), ErrFromSite)
+	}
+	return filepath.Join(c.library.path, filepath.FromSlash(contentPath(&c.pkg))), nil
 }
 
 // Manifest returns the content's manifest, which nobody may change.
@@ -142,7 +163,7 @@ func (c *Content) Manifest() *crypto.Manifest { return c.manifest }
 // bytes are proven. A block that doesn't hold gives a *DamagedError, and the package is out of service.
 func (c *Content) ReadBlock(i int, dst []byte) (int, error) {
 	n := crypto.BlockLen(c.pkg.Size, i)
-	if got, err := c.file.ReadAt(dst[:n], int64(i)*crypto.BlockSize); got < n {
+	if err := c.blocks.readBlock(i, dst[:n]); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = fmt.Errorf("its file ends inside block %d of %d", i, len(c.manifest.Blocks))
 		}
@@ -182,5 +203,23 @@ func (c *Content) ReadAt(p []byte, off int64) (int, error) {
 	return read, nil
 }
 
-// Close closes the file.
-func (c *Content) Close() error { return c.file.Close() }
+// Close closes the content. What only it needed of a pulled package that was withdrawn meanwhile goes then.
+func (c *Content) Close() error {
+	err := c.blocks.close()
+	if c.pkg.Pulled() {
+		err = errors.Join(err, c.library.closed(c))
+	}
+	return err
+}
+
+// wholeFile is a content that lies in one file.
+type wholeFile struct{ *os.File }
+
+func (f wholeFile) readBlock(i int, dst []byte) error {
+	if n, err := f.ReadAt(dst, int64(i)*crypto.BlockSize); n < len(dst) {
+		return err
+	}
+	return nil
+}
+
+func (f wholeFile) close() error { return f.Close() }

@@ -39,7 +39,7 @@ func TestCrash(t *testing.T) {
 			dir := t.TempDir()
 			var moments []crashed
 			watching := false
-			l, err := open(dir, func(step string) {
+			l, err := open(dir, nil, func(step string) {
 				if watching {
 					at := t.TempDir()
 					if err := os.CopyFS(at, os.DirFS(dir)); err != nil {
@@ -102,7 +102,7 @@ func TestCrash(t *testing.T) {
 // TestSyncOrder: what index.json names is synced before index.json names it.
 func TestSyncOrder(t *testing.T) {
 	var steps []string
-	l, err := open(t.TempDir(), func(step string) { steps = append(steps, step) })
+	l, err := open(t.TempDir(), nil, func(step string) { steps = append(steps, step) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestFirstStartCrash(t *testing.T) {
 					panic(r)
 				}
 			}()
-			l, err := open(dir, func(string) {
+			l, err := open(dir, nil, func(string) {
 				if count++; count > n {
 					panic(stop)
 				}

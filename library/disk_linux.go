@@ -26,6 +26,15 @@ func (l *Library) FreeBytes() (uint64, error) {
 	return s.Bavail * uint64(s.Bsize), nil
 }
 
+// syncAll makes everything last that was written where the library lies.
+func (l *Library) syncAll() error {
+	l.step("sync all")
+	if err := unix.Syncfs(int(l.lock.Fd())); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
 // full says what to do where the disk is full.
 func (l *Library) full(err error) error {
 	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {

@@ -23,6 +23,14 @@ var (
 	ErrHash = errors.New("the source has other content")
 	// ErrDiskFull: there is no space left where the library lies.
 	ErrDiskFull = errors.New("disk full")
+	// ErrFromSite: the package is pulled from a site, which alone changes it.
+	ErrFromSite = errors.New("the package comes from the site")
+	// ErrOlder: a release is older than what is there.
+	ErrOlder = errors.New("older than what is there")
+	// ErrIncomplete: blobs of a release are missing.
+	ErrIncomplete = errors.New("incomplete")
+	// ErrChunk: what came isn't the blob that was to come; it may be asked for again.
+	ErrChunk = errors.New("another blob came")
 	// ErrInUse: another process has the library open.
 	ErrInUse = errors.New("library in use")
 )
@@ -32,9 +40,14 @@ var (
 type DamagedError struct {
 	Reference string
 	Reason    string
+	Pulled    bool // from a site, and so again when it is damaged
 }
 
 // Error implements error.
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("package %s is out of service: %s; next: wimcast image verify %q, or add the same file again", e.Reference, e.Reason, e.Reference)
+	next := "or add the same file again"
+	if e.Pulled {
+		next = "or wait: what is damaged is pulled again"
+	}
+	return fmt.Sprintf("package %s is out of service: %s; next: wimcast image verify %q, %s", e.Reference, e.Reason, e.Reference, next)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go/v1"
 
 	"wimcast/crypto"
+	"wimcast/library/release"
 	"wimcast/library/wim"
 )
 
@@ -46,12 +47,16 @@ const (
 	keyAgain          = "vnd.wimcast.source-again"
 	keyIndex          = "vnd.wimcast.source-index"
 	keyValidated      = "vnd.wimcast.validated"
+	keyRevision       = "vnd.wimcast.revision"
+	keyCurrent        = "vnd.wimcast.current"
+	keyPrestaged      = "vnd.wimcast.prestaged"
 )
 
 // Places in the layout, and bounds of what is read from it.
 const (
-	blobDir   = v1.ImageBlobsDir + "/sha256"
-	ingestDir = "ingest"
+	blobDir    = v1.ImageBlobsDir + "/sha256"
+	ingestDir  = "ingest"
+	pendingDir = "pending"
 
 	maxIndex = 64 << 20
 	maxOCI   = 1 << 20
@@ -62,6 +67,19 @@ const (
 	dirMode  = 0o750
 	fileMode = 0o640
 )
+
+// keep adds the names of the package's blobs to a set.
+func (p *Package) keep(set map[string]bool) {
+	for _, d := range []v1.Descriptor{p.oci, p.config, p.manifest} {
+		set[d.Digest.Encoded()] = true
+	}
+	if !p.Pulled() {
+		set[p.content.Digest.Encoded()] = true
+	}
+	for i := range p.chunks {
+		set[p.chunks[i].Digest.Encoded()] = true
+	}
+}
 
 // config is the blob that says what is in a content. It depends on the content alone.
 type config struct {
@@ -121,6 +139,9 @@ func index(packages []Package) ([]byte, error) {
 		if !p.Validated.IsZero() {
 			d.Annotations[keyValidated] = p.Validated.Format(time.RFC3339Nano)
 		}
+		if p.Pulled() {
+			annotatePulled(&d, p)
+		}
 		out.Manifests = append(out.Manifests, d)
 	}
 	return json.MarshalIndent(out, "", "  ")
@@ -131,13 +152,14 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 	if err := checkDescriptor(d, v1.MediaTypeImageManifest); err != nil {
 		return p, err
 	}
-	if d.ArtifactType != artifactType {
+	if d.ArtifactType != artifactType && d.ArtifactType != release.ArtifactType {
 		return p, fmt.Errorf("artifact type %q, want %s: the folder is the daemon's own, keep other artifacts elsewhere", d.ArtifactType, artifactType)
 	}
 	a := d.Annotations
 	p = Package{Name: a[keyName], Version: a[keyVersion], Comment: a[keyComment], OutOfService: a[keyOutOfService], Source: a[keySource], Again: a[keyAgain], oci: *d}
 	p.oci.Annotations = nil
-	var errs [11]error
+	var errs [12]error
+	errs[11] = parsePulled(&p, d)
 	errs[0], errs[1], errs[2] = checkName(p.Name), checkVersion(p.Version), checkComment(p.Comment)
 	p.Added, errs[3] = time.Parse(time.RFC3339Nano, a[keyAdded])
 	p.Digest, errs[4] = crypto.ParseHash(a[keyDigest])
@@ -168,6 +190,9 @@ func parsePackage(d *v1.Descriptor) (p Package, err error) {
 // load reads what is stored of a package's content from its OCI manifest and config.
 // Both are held against their SHA-256; of the big blobs only the size is.
 func (l *Library) load(p *Package) (s stored, err error) {
+	if p.Pulled() {
+		return l.loadPulled(p)
+	}
 	b, err := l.readBlob(&p.oci, maxOCI)
 	if err != nil {
 		return s, fmt.Errorf("OCI manifest: %w", err)
@@ -280,17 +305,21 @@ func (l *Library) syncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// sweep removes what was being written, and the blobs that no package names.
+// sweep removes the blobs that no package names, no release that is being pulled, and no content that is open.
 func (l *Library) sweep() error {
 	keep := map[string]bool{}
 	for i := range l.packages {
 		p := &l.packages[i]
-		if p.content.Digest == "" {
+		if p.config.Digest == "" {
 			return nil // what it had isn't known: keep everything
 		}
-		for _, d := range []v1.Descriptor{p.oci, p.config, p.content, p.manifest} {
-			keep[d.Digest.Encoded()] = true
-		}
+		p.keep(keep)
+	}
+	for _, r := range l.pending {
+		keepRelease(keep, r.manifest)
+	}
+	for c := range l.reading {
+		c.pkg.keep(keep)
 	}
 	entries, err := fs.ReadDir(l.root.FS(), blobDir)
 	if err != nil {

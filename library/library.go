@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go/v1"
 
 	"wimcast/crypto"
@@ -22,11 +23,17 @@ type Library struct {
 	path string
 	root *os.Root
 	lock *os.File
+	site *Site             // nil where it isn't a point's
 	step func(name string) // of tests: called before each step that lasts
 
+	syncing  sync.Mutex // held while blobs that were pulled are synced; before mu
 	mu       sync.RWMutex
-	packages []Package // in the order of their adding; a slice in use is never changed
-	placed   int       // how often files of a content were placed
+	packages []Package                         // in the order of their adding; a slice in use is never changed
+	placed   int                               // how often files of a content were placed
+	pending  map[digest.Digest]*pendingRelease // releases that are being pulled, by the digests of their manifests
+	fresh    map[digest.Digest]bool            // blobs of those that were proven since the library was opened
+	unsynced bool                              // blobs were placed that may not last yet
+	reading  map[*Content]struct{}             // contents of pulled packages that are open
 	watcher  func(ServiceChange)
 	untold   []ServiceChange
 }
@@ -34,10 +41,10 @@ type Library struct {
 // Open opens the library in a directory, which it makes where it is missing, and
 // sweeps what a crash left over. Packages whose content is missing or has another size are
 // taken out of service. The error wraps ErrInUse where another process has it open.
-func Open(dir string) (*Library, error) { return open(dir, func(string) {}) }
+func Open(dir string) (*Library, error) { return open(dir, nil, func(string) {}) }
 
-func open(dir string, step func(string)) (*Library, error) {
-	l := &Library{path: dir, step: step}
+func open(dir string, site *Site, step func(string)) (*Library, error) {
+	l := &Library{path: dir, site: site, step: step, pending: map[digest.Digest]*pendingRelease{}, fresh: map[digest.Digest]bool{}, reading: map[*Content]struct{}{}}
 	if err := l.open(); err != nil {
 		_ = l.close()
 		return nil, fmt.Errorf("open library %s: %w", dir, l.full(err))
@@ -64,6 +71,9 @@ func (l *Library) open() (err error) {
 	if err := l.readIndex(); err != nil {
 		return err
 	}
+	if err := l.readPending(); err != nil {
+		return err
+	}
 	return l.sweep()
 }
 
@@ -72,7 +82,7 @@ func (l *Library) layOut() error {
 	if err := l.root.RemoveAll(ingestDir); err != nil {
 		return err
 	}
-	for _, dir := range []string{blobDir, ingestDir} {
+	for _, dir := range []string{blobDir, ingestDir, pendingDir} {
 		if err := l.root.MkdirAll(dir, dirMode); err != nil {
 			return err
 		}
@@ -188,13 +198,13 @@ func (l *Library) List() []Package {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
 		}
-		return b.since().Compare(a.since())
+		return newer(&b, &a)
 	})
 	return list
 }
 
 // Get returns the package of a reference: name@version; a name alone, for its current version: the one
-// that was added last, or that [Library.Rollback] restored since; the digest, or its first 12 digits or more. The error wraps ErrNotFound or ErrAmbiguous.
+// that was added last, or that [Library.Rollback] restored since, and at a point the one that its site says; the digest, or its first 12 digits or more. The error wraps ErrNotFound or ErrAmbiguous.
 func (l *Library) Get(ref string) (Package, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -211,7 +221,7 @@ func (l *Library) find(ref string) (int, error) {
 	name, version, exact := strings.Cut(ref, "@")
 	for i := range l.packages {
 		p := &l.packages[i]
-		if p.Name == name && (!exact || p.Version == version) && (found < 0 || p.since().After(l.packages[found].since())) {
+		if p.Name == name && (!exact || p.Version == version) && (found < 0 || newer(p, &l.packages[found]) > 0) {
 			found = i
 		}
 	}
@@ -236,11 +246,11 @@ func (l *Library) find(ref string) (int, error) {
 	return found, nil
 }
 
-// having returns the places of the packages of a content. mu must be held.
+// having returns the places of the packages of a content that was added here. mu must be held.
 func (l *Library) having(d crypto.Hash) []int {
 	var places []int
 	for i := range l.packages {
-		if l.packages[i].Digest == d {
+		if l.packages[i].Digest == d && !l.packages[i].Pulled() {
 			places = append(places, i)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go/v1"
 
 	"wimcast/crypto"
+	"wimcast/library/release"
 	"wimcast/library/wim"
 )
 
@@ -37,6 +38,13 @@ type Package struct {
 	// Validated is when every byte of the content was last found to match, its adding included; UTC.
 	Validated time.Time
 
+	// Revision is the site's number of the release that a pulled package is; 0 says that the package was added here.
+	Revision int64
+	// Current says of a pulled package that it is what its name alone means.
+	Current bool
+	// Prestaged says of a pulled package that it was imported, and that no assignments have named it yet.
+	Prestaged bool
+
 	oci v1.Descriptor // of the OCI manifest
 	stored
 }
@@ -53,6 +61,10 @@ type stored struct {
 
 	config, content, manifest v1.Descriptor
 	generation                int // counts how often the files were placed since the library was opened
+
+	// Of a pulled package: the release as its site signed it, and its chunks in place of content; config is the release document.
+	release *release.Release
+	chunks  []v1.Descriptor
 }
 
 // Reference returns what names the package and no other: name@version, or the name
@@ -72,6 +84,17 @@ func (p *Package) since() time.Time {
 		return p.Restored
 	}
 	return p.Added
+}
+
+// newer compares what two versions of a name are to it: the one that is greater comes first.
+func newer(a, b *Package) int {
+	if a.Current != b.Current {
+		if a.Current {
+			return 1
+		}
+		return -1
+	}
+	return a.since().Compare(b.since())
 }
 
 // Flags say how a package may be transferred.

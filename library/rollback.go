@@ -23,11 +23,14 @@ func (l *Library) Rollback(name string, version *string) (from, to Package, err 
 			places = append(places, i)
 		}
 	}
-	slices.SortFunc(places, func(a, b int) int { return l.packages[b].since().Compare(l.packages[a].since()) })
+	slices.SortFunc(places, func(a, b int) int { return newer(&l.packages[b], &l.packages[a]) })
 	if len(places) == 0 {
 		return from, to, &notFoundError{name, l.near(name)}
 	}
 	from = l.packages[places[0]]
+	if from.Pulled() {
+		return from, to, l.ofSite("roll back", &from, fmt.Sprintf("wimcast image rollback %q", name))
+	}
 	if version == nil && len(places) == 1 {
 		return from, to, fmt.Errorf("roll back package: %w: %s is the only one of %q; next: wimcast image list", ErrNoFormer, from.Reference(), name)
 	}
@@ -42,7 +45,7 @@ func (l *Library) Rollback(name string, version *string) (from, to Package, err 
 	to = l.packages[at]
 	switch {
 	case to.OutOfService != "":
-		return from, to, &DamagedError{to.Reference(), to.OutOfService}
+		return from, to, &DamagedError{to.Reference(), to.OutOfService, to.Pulled()}
 	case at == places[0]:
 		return from, to, nil
 	}

@@ -118,8 +118,12 @@ func TestContentPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	got, err := os.ReadFile(c.Path())
-	if err != nil || !slices.Equal(got, b) || !filepath.IsAbs(c.Path()) {
-		t.Errorf("%s: %d bytes, %v", c.Path(), len(got), err)
+	file, err := c.Path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil || !slices.Equal(got, b) || !filepath.IsAbs(file) {
+		t.Errorf("%s: %d bytes, %v", file, len(got), err)
 	}
 }

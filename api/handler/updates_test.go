@@ -42,12 +42,26 @@ func (s serviced) Image(ref string) (servicing.Image, error) {
 	return s.image(&p), err
 }
 
+// servicedContent is content that other programs read too.
+type servicedContent struct {
+	*library.Content
+
+	path string
+}
+
+func (c servicedContent) Path() string { return c.path }
+
 func (s serviced) Open(i servicing.Image) (servicing.Content, error) {
 	digest, err := crypto.ParseHash(i.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return s.library.OpenDigest(digest)
+	content, err := s.library.OpenDigest(digest)
+	if err != nil {
+		return nil, err
+	}
+	path, err := content.Path()
+	return servicedContent{content, path}, err
 }
 
 func (s serviced) Free() (uint64, error) { return s.library.FreeBytes() }

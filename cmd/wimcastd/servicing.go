@@ -122,8 +122,27 @@ func (i *serviceImages) Open(image servicing.Image) (servicing.Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return i.library.OpenDigest(digest)
+	content, err := i.library.OpenDigest(digest)
+	if err != nil {
+		return nil, err
+	}
+	path, err := content.Path()
+	if err != nil {
+		return nil, errors.Join(err, content.Close())
+	}
+	return servicedContent{content, path}, nil
 }
+
+// servicedContent is content that other programs read too.
+type servicedContent struct {
+	*library.Content
+
+	path string
+}
+
+// Path implements what servicing wants.
+func (c servicedContent) Path() string { return c.path }
+
 
 func (i *serviceImages) Free() (uint64, error) { return i.library.FreeBytes() }
 

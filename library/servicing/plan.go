@@ -89,6 +89,9 @@ func (s *Service) plan(ctx context.Context, order Order, now time.Time) (plan Pl
 	if err := order.check(now); err != nil {
 		return plan, err
 	}
+	if order.Distribute && s.cfg.Distribute == nil {
+		return plan, fmt.Errorf("distribute when done: %w: this distribution point has no registry, through which images get to others; next: leave it out, or set repository under [registry] in wimcastd.toml", ErrUnsupported)
+	}
 	if plan, err = s.planNow(ctx, order, now); err != nil {
 		return plan, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -128,7 +129,31 @@ func (s *Service) perform(ctx context.Context, id, run string) (string, error) {
 	}
 	// The version is in the library, whatever becomes of this note: a start finds it by the run's id.
 	_ = s.change(id, Stepped, func(sc *Schedule) { sc.Runs[len(sc.Runs)-1].To = made.Reference })
+	if text := s.distribute(&sc.Order, plan.Image.Reference, made.Reference); text != "" {
+		reason = strings.TrimPrefix(reason+"; "+text, "; ")
+	}
 	return reason, nil
+}
+
+// distribute has a new version go where the one before goes, if that was ordered, and says what came of it. The version is made, whatever
+// becomes of this.
+func (s *Service) distribute(o *Order, from, to string) string {
+	if !o.Distribute {
+		return ""
+	}
+	if s.cfg.Distribute == nil {
+		return fmt.Sprintf("it isn't distributed: there is no registry any more; next: wimcast image distribute %q --to POINT", to)
+	}
+	name, version, _ := strings.Cut(to, "@")
+	_, before, _ := strings.Cut(from, "@")
+	points, err := s.cfg.Distribute(name, before, version)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("it isn't distributed: %v; next: wimcast image distribute %q --to POINT", err, to)
+	case len(points) == 0:
+		return fmt.Sprintf("no point has the version before, so it goes to none; next: wimcast image distribute %q --to POINT", to)
+	}
+	return "it goes to " + strings.Join(points, ", ")
 }
 
 // applyAll applies the tasks of a plan in their order. plan.Tasks are those that worked, afterwards.

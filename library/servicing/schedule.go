@@ -43,7 +43,7 @@ type Order struct {
 	// ContinueOnError goes on with the next update after one that failed.
 	ContinueOnError bool   `json:"continue_on_error,omitempty"`
 	Version         string `json:"version,omitempty"` // of the new package; empty: the old one's with the date
-	// Distribute asks for the new version to be sent to other distribution points.
+	// Distribute has the new version go to the points that the version before goes to.
 	Distribute bool `json:"distribute,omitempty"`
 }
 
@@ -95,9 +95,6 @@ type Step struct {
 // check refuses an order that can't be, whatever is in the library.
 func (o *Order) check(now time.Time) error {
 	var errs []error
-	if o.Distribute {
-		errs = append(errs, fmt.Errorf("distribute when done: %w: there are no other distribution points yet; leave it out", ErrUnsupported))
-	}
 	if o.Image == "" || len(o.Image) > maxReference {
 		errs = append(errs, errors.New("it wants the name of an image"))
 	}

@@ -52,6 +52,9 @@ type Config struct {
 	Dir       string // which it makes where it is missing
 	Catalogue *Catalogue
 	Images    images
+	// Distribute has a new version of a package go to the points that the version before goes to, and returns those that shall have it. It
+	// may be called twice for one. nil: there are no points.
+	Distribute func(name, from, to string) ([]string, error)
 	// Changed is told of what becomes of each schedule. It must not block; may be nil.
 	Changed func(Schedule, Change)
 }
@@ -137,8 +140,9 @@ func (s *Service) open() (err error) {
 		case sc.State == InProcess && len(sc.Runs) > 0:
 			changed = true
 			if made, ok := s.madeBy(sc.Runs[len(sc.Runs)-1].ID); ok {
-				sc.Runs[len(sc.Runs)-1].To = made
-				sc.end(Successful, "", now)
+				run := &sc.Runs[len(sc.Runs)-1]
+				run.To = made
+				sc.end(Successful, s.distribute(&sc.Order, run.From, made), now)
 			} else {
 				sc.end(Failed, errInterrupted.Error(), now)
 			}

@@ -225,14 +225,29 @@ func TestRestart(t *testing.T) {
 		}
 		moments = append(moments, m)
 	}
-	b.order(Order{Image: "w11", Updates: []string{"o"}})
+	given := 0
+	give := func(name, from, to string) ([]string, error) {
+		if name != "w11" || to == "" || from == to {
+			t.Errorf("%s from %q to %q", name, from, to)
+		}
+		given++
+		return []string{"north", "south"}, nil
+	}
+	if _, err := b.Create(t.Context(), Order{Image: "w11", Updates: []string{"o"}, Distribute: true}, "test"); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("distributed without points: %v", err)
+	}
+	b.cfg.Distribute = give
+	b.order(Order{Image: "w11", Updates: []string{"o"}, Distribute: true})
 	waits := len(moments)
 	b.run()
-	b.ended("v1")
+	if sc := b.ended("v1"); given != 1 || sc.Reason != "it goes to north, south" {
+		t.Errorf("given %d times: %+v", given, sc)
+	}
 	seen := map[string]int{}
 	for i, m := range moments[waits:] {
 		shelf := &shelf{t: t, dir: b.shelf.dir, images: m.images}
-		s, err := New(Config{Dir: m.dir, Catalogue: b.catalogue, Images: shelf})
+		given = 0
+		s, err := New(Config{Dir: m.dir, Catalogue: b.catalogue, Images: shelf, Distribute: give})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,6 +256,9 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		made := len(m.images) == 2
+		if given > 1 || given > 0 && !made {
+			t.Errorf("moment %d: given %d times, made %v", i, given, made)
+		}
 		switch {
 		case made && sc.State == Successful && sc.Runs[0].To == m.images[1].Reference:
 			seen["made"]++

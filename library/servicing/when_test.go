@@ -93,14 +93,13 @@ func TestOrder(t *testing.T) {
 		t.Error(err)
 	}
 	for text, change := range map[string]func(*Order){
-		"there are no other distribution points yet": func(o *Order) { o.Distribute = true },
-		"the name of an image":                       func(o *Order) { o.Image = "" },
-		"nothing to apply":                           func(o *Order) { o.Updates = nil },
-		"twice":                                      func(o *Order) { o.Updates = []string{"KB1", "kb1"} },
-		"version and cron":                           func(o *Order) { o.Version, o.When.Cron = "2", "@daily" },
-		"nothing on this machine can install them":   func(o *Order) { o.Executor = "wusa" },
-		"at most 200 updates":                        func(o *Order) { o.Updates = make([]string, 201) },
-		"it is past":                                 func(o *Order) { o.When.At = now.Add(-time.Hour) },
+		"the name of an image": func(o *Order) { o.Image = "" },
+		"nothing to apply":     func(o *Order) { o.Updates = nil },
+		"twice":                func(o *Order) { o.Updates = []string{"KB1", "kb1"} },
+		"version and cron":     func(o *Order) { o.Version, o.When.Cron = "2", "@daily" },
+		"nothing on this machine can install them": func(o *Order) { o.Executor = "wusa" },
+		"at most 200 updates":                      func(o *Order) { o.Updates = make([]string, 201) },
+		"it is past":                               func(o *Order) { o.When.At = now.Add(-time.Hour) },
 	} {
 		o := good
 		change(&o)
