@@ -211,9 +211,13 @@ func (c *Client) ChangeImage(ctx context.Context, ref string, change ImageChange
 	return i, c.do(ctx, http.MethodPatch, imagePath(ref), change, &i)
 }
 
-// RemoveImage removes a package.
-func (c *Client) RemoveImage(ctx context.Context, ref string) error {
-	return c.do(ctx, http.MethodDelete, imagePath(ref), nil, nil)
+// RemoveImage removes a package. One that is distributed to points is refused unless it shall be withdrawn from them with it.
+func (c *Client) RemoveImage(ctx context.Context, ref string, withdraw bool) error {
+	path := imagePath(ref)
+	if withdraw {
+		path += "?withdraw=true"
+	}
+	return c.do(ctx, http.MethodDelete, path, nil, nil)
 }
 
 // VerifyImage hashes a package's content again.

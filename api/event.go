@@ -17,7 +17,10 @@ const (
 	// A run of a schedule began or ended; text says what of.
 	ServicingStarted EventKind = "servicing_started"
 	ServicingEnded   EventKind = "servicing_ended"
-	Alarm            EventKind = "alarm" // somebody should look; text says at what
+	// A revision of a package came into service at a point, or failed there; text says how.
+	PackageArrived  EventKind = "package_arrived"
+	PackageFailedAt EventKind = "package_failed"
+	Alarm           EventKind = "alarm" // somebody should look; text says at what
 	// Gap: events before this one are lost to the reader, who looks at the sessions anew.
 	Gap EventKind = "gap"
 )
@@ -32,11 +35,12 @@ type Event struct {
 	Session string    `json:"session,omitempty"`
 	// Schedule is that of servicing_ events.
 	Schedule string       `json:"schedule,omitempty"`
+	Point    string       `json:"point,omitempty"` // of package_ events
 	Package  string       `json:"package,omitempty"`
 	State    string       `json:"state,omitempty"` // of the session, now
 	Reason   string       `json:"reason,omitempty"`
 	Client   *EventClient `json:"client,omitempty"` // of client_ events
-	Text     string       `json:"text,omitempty"`   // of alarm, gap and servicing_ events: one sentence for people
+	Text     string       `json:"text,omitempty"`   // of alarm, gap, servicing_ and package_ events: one sentence for people
 }
 
 // EventClient is the client that an event is about.

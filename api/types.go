@@ -227,9 +227,11 @@ type BundleRequest struct {
 	Role     string   `json:"role"`
 	Lifetime float64  `json:"lifetime_seconds"`
 	Servers  []string `json:"servers,omitempty"` // default: the daemon's own addresses
-	PIN      bool     `json:"pin,omitempty"`     // it shall open nothing before a PIN was shown
-	Alone    bool     `json:"machine,omitempty"` // it is one machine's
-	UUID     string   `json:"uuid,omitempty"`    // SMBIOS UUID that this machine must claim; with Alone
+	// Points say which machines go elsewhere first, at most 64; default: what the site knows of its points.
+	Points []PointAt `json:"points,omitempty"`
+	PIN    bool      `json:"pin,omitempty"`     // it shall open nothing before a PIN was shown
+	Alone  bool      `json:"machine,omitempty"` // it is one machine's
+	UUID   string    `json:"uuid,omitempty"`    // SMBIOS UUID that this machine must claim; with Alone
 }
 
 // BundleIssued answers with the bundle's text.

@@ -59,6 +59,11 @@ var help = []struct {
 	{"pin_attempts_total", "PINs that were shown, by what came of it.", []string{"result"}},
 	{"client_logs_total", "Logs that clients sent, by what became of them.", []string{"result"}},
 	{"servicing_schedules", "Schedules of servicing by state.", []string{"state"}},
+	{"distribution_packages", "Packages at points by state, as the points last said.", []string{"point", "state"}},
+	{"point_last_report_timestamp_seconds", "When a point last said how it is.", []string{"point"}},
+	{"pull_bytes_total", "Bytes of packages that came from the registry.", nil},
+	{"pull_failures_total", "Failures of asking for assignments and of pulling, by reason.", []string{"reason"}},
+	{"pull_limit_bytes_per_second", "What the hours let all pulls take together; 0 while they are closed.", nil},
 	{"library_free_bytes", "Bytes free where the library lies.", nil},
 	{"library_validations_total", "Looks at stored content by result.", []string{"result"}},
 	{"library_oldest_validation_timestamp_seconds", "When the content was validated that was validated longest ago.", nil},
@@ -155,6 +160,27 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if c.sources.Schedules != nil {
 		for state, n := range c.sources.Schedules() {
 			put("servicing_schedules", float64(n), state)
+		}
+	}
+	if c.sources.Points != nil {
+		packages, reported := c.sources.Points()
+		for which, n := range packages {
+			put("distribution_packages", float64(n), which[0], which[1])
+		}
+		for point, at := range reported {
+			put("point_last_report_timestamp_seconds", float64(at.UnixMilli())/1000, point)
+		}
+	}
+	if c.sources.Pulls != nil {
+		bytes, failures := c.sources.Pulls()
+		put("pull_bytes_total", float64(bytes))
+		for reason, n := range failures {
+			put("pull_failures_total", float64(n), reason)
+		}
+	}
+	if c.sources.PullLimit != nil {
+		if limit, limited := c.sources.PullLimit(); limited {
+			put("pull_limit_bytes_per_second", limit)
 		}
 	}
 	if c.sources.Library != nil {

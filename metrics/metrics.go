@@ -41,6 +41,12 @@ type Sources struct {
 	Reload func() (good bool, at time.Time)
 	// Queue counts clients that wait for a place, by limit.
 	Queue func() map[string]int
+	// Points counts packages at points by point and state, and says when each point last reported; without those that never did.
+	Points func() (packages map[[2]string]int, reported map[string]time.Time)
+	// Pulls returns what came from the registry in bytes, and failures of pulls by reason; at a point only.
+	Pulls func() (bytes uint64, failures map[string]uint64)
+	// PullLimit is what all pulls may take together now, in bytes/s, 0 while the hours are closed; false where there is no limit.
+	PullLimit func() (limit float64, limited bool)
 	// Schedules counts schedules of servicing by state.
 	Schedules func() map[string]int
 	// PINs counts PINs that were shown, by what came of it.

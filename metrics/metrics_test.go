@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"wimcast/api"
 	"wimcast/crypto"
 	"wimcast/crypto/keyex"
 	"wimcast/multicast"
@@ -104,6 +105,15 @@ func full(t *testing.T) Sources {
 			}
 			return out
 		},
+		Points: func() (map[[2]string]int, map[string]time.Time) {
+			packages := map[[2]string]int{}
+			for i, state := range api.PackageStates() {
+				packages[[2]string{"north", state}] = i
+			}
+			return packages, map[string]time.Time{"north": time.Unix(1_700_000_000, 500e6)}
+		},
+		Pulls:     func() (uint64, map[string]uint64) { return 77, map[string]uint64{"unavailable": 3} },
+		PullLimit: func() (float64, bool) { return 2e6, true },
 		Schedules: func() map[string]int {
 			return map[string]int{"waiting": 1, "in_process": 1, "successful": 1, "failed": 1, "cancelled": 1}
 		},
@@ -354,6 +364,11 @@ func TestValues(t *testing.T) {
 		`wimcast_client_phase_duration_seconds_sum{package="w11@2026.11",phase="apply"} 200`,
 		`wimcast_client_results_total{package="w11@2026.11",path="seed",result="apply_failed"} 1`,
 		`wimcast_session_start_deadline_timestamp_seconds{session="s7"} 1.7000001005e+09`,
+		`wimcast_distribution_packages{point="north",state="in_progress"} 2`,
+		`wimcast_point_last_report_timestamp_seconds{point="north"} 1.7000000005e+09`,
+		`wimcast_pull_limit_bytes_per_second 2e+06`,
+		`wimcast_pull_bytes_total 77`,
+		`wimcast_pull_failures_total{reason="unavailable"} 3`,
 		`wimcast_queue_clients{limit="limits.max_sessions"} 1`,
 		`wimcast_unicast_clients{state="active"} 1`,
 		`wimcast_unicast_clients{state="queued"} 2`,

@@ -140,6 +140,8 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		kind = api.TypeDamaged
 	} else if known := servicingStatus(err); known != 0 {
 		status = known
+	} else if known := fleetStatus(err); known != 0 {
+		status = known
 	}
 	who, _ := api.CallerOf(r.Context())
 	s.Log.Info("admin request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("by", who),
@@ -150,9 +152,16 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // read reads a request's JSON strictly.
-func read(r *http.Request, into any) error {
+func read(r *http.Request, into any) error { return decode(r, into, true) }
+
+// readNewer reads the JSON of another daemon, which may be newer than this one and say more.
+func readNewer(r *http.Request, into any) error { return decode(r, into, false) }
+
+func decode(r *http.Request, into any, strict bool) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxJSON))
-	decoder.DisallowUnknownFields()
+	if strict {
+		decoder.DisallowUnknownFields()
+	}
 	err := decoder.Decode(into)
 	if err == nil {
 		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +16,9 @@ import (
 )
 
 func (s *server) authority() (*keyex.Authority, error) {
+	if s.Authority == nil && s.Point != "" {
+		return nil, &statusError{http.StatusConflict, fmt.Errorf("this is point %s, and bundles are made and revoked at its site; next: there, wimcast bundle create", s.Point)}
+	}
 	if s.Authority == nil {
 		return nil, &statusError{http.StatusConflict, errors.New("this distribution point uses your organisation's PKI ([pki] in its config): issue and revoke certificates there")}
 	}
@@ -42,6 +46,9 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 	if err := read(r, &request); err != nil {
 		return nil, err
 	}
+	if keyex.Role(request.Role) == keyex.Point {
+		return nil, bad("role point: a point is given a file with all that it needs; next: wimcast point add %q", request.Name)
+	}
 	servers := request.Servers
 	if len(servers) == 0 {
 		if servers = s.Servers; slices.Contains(AdminRoles(), keyex.Role(request.Role)) {
@@ -54,9 +61,13 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 			return nil, bad("uuid: %w", errors.Join(err, onlyAlone(request.Alone)))
 		}
 	}
+	points, err := s.table(&request)
+	if err != nil {
+		return nil, bad("%w", err)
+	}
 	bundle, err := a.Issue(keyex.Request{
-		Marks: marks,
-		Name:  request.Name, Role: keyex.Role(request.Role), Lifetime: time.Duration(request.Lifetime * float64(time.Second)), Servers: servers,
+		Marks: marks, Points: points,
+		Name: request.Name, Role: keyex.Role(request.Role), Lifetime: time.Duration(request.Lifetime * float64(time.Second)), Servers: servers,
 	})
 	if err != nil {
 		return nil, bad("%w", err)
@@ -71,6 +82,25 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 		Bundle: api.Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter, PIN: identity.Marks.PIN, Alone: identity.Marks.Alone},
 		Text:   string(text),
 	}, nil
+}
+
+// table is the table of points that a bundle gets: the one that was asked for, else what the site knows.
+func (s *server) table(request *api.BundleRequest) ([]keyex.PointAt, error) {
+	if len(request.Points) == 0 {
+		if s.Points == nil || !slices.Contains([]keyex.Role{keyex.WinPE, keyex.Client, keyex.Operator}, keyex.Role(request.Role)) {
+			return nil, nil
+		}
+		return s.Points(), nil
+	}
+	var out []keyex.PointAt
+	for _, p := range request.Points {
+		row, err := keyex.ParsePointAt(p.Prefix + " " + p.Server)
+		if err != nil {
+			return nil, fmt.Errorf("points: %w", err)
+		}
+		out = append(out, row)
+	}
+	return out, nil
 }
 
 func onlyAlone(alone bool) error {
@@ -98,6 +128,7 @@ func (s *server) revokeBundle(r *http.Request) (any, error) {
 		out.Evicted = append(out.Evicted, s.evictHolders(r, credential.Serial)...)
 	}
 	s.Recheck()
+	s.pokeFleet() // points are told
 	s.Log.Info("bundle revoked", zap.String("which", which), zap.Int("credentials", out.Credentials), zap.Strings("evicted", out.Evicted))
 	return out, nil
 }

@@ -108,7 +108,7 @@ func (s *server) edit(r *http.Request, action string, d deployment.Deployment, d
 func (s *server) mayDeploy(d *deployment.Deployment) error {
 	p, err := s.Library.Get(d.Image)
 	if err != nil {
-		return &statusError{http.StatusUnprocessableEntity, fmt.Errorf("deployment %.80q: image: %w", d.Name, err)}
+		return &statusError{http.StatusUnprocessableEntity, fmt.Errorf("deployment %.80q: image: %w", d.Name, s.elsewhere(err, d.Image))}
 	}
 	facts := deployedOf(&p)
 	if err := d.Check(&facts); err != nil {
@@ -157,6 +157,9 @@ func (s *server) mayChange(ref string, change *api.ImageChange) error {
 	}
 	if change.MulticastOnly != nil {
 		after.Flags.MulticastOnly = *change.MulticastOnly
+	}
+	if err := s.fitsFleet(&before, &after); err != nil {
+		return err
 	}
 	was, is := deployedOf(&before), deployedOf(&after)
 	deployments := s.Deployments.List()

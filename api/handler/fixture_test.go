@@ -25,10 +25,13 @@ import (
 
 	"wimcast/api"
 	"wimcast/api/history"
+	"wimcast/api/reports"
 	"wimcast/crypto/keyex"
 	"wimcast/crypto/pin"
 	"wimcast/library"
 	"wimcast/library/deployment"
+	"wimcast/library/fleet"
+	"wimcast/library/registry"
 	"wimcast/library/servicing"
 	"wimcast/multicast/wire"
 	"wimcast/session"
@@ -52,6 +55,9 @@ type point struct {
 	servicing *servicing.Service
 	logs      *clientlog.Store
 	pins      *pin.Book
+	reports   *reports.Book
+	wanted    map[string][]reports.Wanted // of points
+	site      *fleet.Site
 	api       *API
 	log       *observer.ObservedLogs
 	socket    string
@@ -80,7 +86,20 @@ func newPoint(t *testing.T) *point {
 	p.servicing, err = servicing.New(servicing.Config{Dir: filepath.Join(p.dir, "servicing"), Catalogue: p.updates, Images: serviced{p.library}})
 	must(err)
 	p.pins = pin.New(p.events.Raise)
+	p.reports = reports.New(reports.Config{
+		File: filepath.Join(p.dir, "fleet.json"), Points: func() map[string][]reports.Wanted { return p.wanted }, Log: zap.NewNop(),
+		Arrived: func(point string, pkg api.PointPackage) {
+			p.events.PackageAtPoint(api.PackageArrived, point, pkg.Package, "in service")
+		},
+	})
 	p.logs, err = clientlog.Open(filepath.Join(p.dir, "logs"), 0, 64<<20)
+	must(err)
+	// Nothing runs that would ask it.
+	repository, err := registry.Open(registry.Config{Repository: "127.0.0.1:1/wimcast", PlainHTTP: true})
+	must(err)
+	p.site, err = fleet.New(fleet.Config{
+		Dir: filepath.Join(p.dir, "fleet"), Library: p.library, Repository: repository, Busy: func() bool { return false }, Revoked: func() []string { return nil },
+	})
 	must(err)
 	p.authority, err = keyex.OpenAuthority(filepath.Join(p.dir, "ca"), keyex.AuthorityConfig{})
 	must(err)
@@ -113,6 +132,7 @@ func newPoint(t *testing.T) *point {
 		_ = p.servicing.Close()
 		_ = p.updates.Close()
 		_ = p.logs.Close()
+		_ = p.site.Close()
 		_ = p.authority.Close()
 		_ = p.library.Close()
 	})
@@ -122,7 +142,7 @@ func newPoint(t *testing.T) *point {
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
 		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
-		Logs: p.logs, PINs: p.pins, Updates: p.updates, Servicing: p.servicing,
+		Logs: p.logs, PINs: p.pins, Reports: p.reports, Updates: p.updates, Servicing: p.servicing, Site: p.site, PointAdmin: []string{"127.0.0.1:7601"},
 		Doctor: func(context.Context) api.Doctor {
 			return api.Doctor{Side: "server", Host: "s", Findings: []api.Finding{
 				{State: api.FindingOK, Check: "space", Text: "much"}, {State: api.FindingFail, Check: "querier", Text: "none", Next: "turn one on", Fault: "no_querier"},

@@ -1,5 +1,5 @@
 // Package handler answers the admin API out of the daemon's parts: on the unix socket to
-// whoever can open it, over HTTPS to holders of certificates of role operator, viewer or worker.
+// whoever can open it, over HTTPS to holders of certificates of role operator, viewer, worker or point.
 // What goes over the wire is package api's; this one is apart from it so that the command
 // line, which runs on Windows too, needs none of the daemon.
 //
@@ -24,10 +24,12 @@ import (
 
 	"wimcast/api"
 	"wimcast/api/history"
+	"wimcast/api/reports"
 	"wimcast/crypto/keyex"
 	"wimcast/crypto/pin"
 	"wimcast/library"
 	"wimcast/library/deployment"
+	"wimcast/library/fleet"
 	"wimcast/library/servicing"
 	"wimcast/session"
 	"wimcast/unicast/clientlog"
@@ -51,10 +53,14 @@ type Config struct {
 	// Updates is the catalogue of updates and overlays, Servicing what applies them; nil where no route of theirs is asked.
 	Updates   *servicing.Catalogue
 	Servicing *servicing.Service
+	// Prestage carries packages to points in files.
+	Prestage Prestage
 	// PINs opens rooms. Required.
 	PINs *pin.Book
 	// Logs are what machines sent of themselves; nil where they can't be kept.
 	Logs *clientlog.Store
+	// Reports are what points say of themselves; nil where there are none.
+	Reports *reports.Book
 	// MayBeMulticastOnly refuses a package that the configuration lets use unicast, by a rule of its own; may be nil.
 	MayBeMulticastOnly func(name, version string) error
 	// CheckRules refuses a deployment whose rules contradict themselves, the configuration, or the package; may be nil.
@@ -68,7 +74,18 @@ type Config struct {
 	// Servers are the addresses that bundles name unless told otherwise: of the control
 	// channel, and of this API over HTTPS for those who administer.
 	Servers, AdminServers []string
-	Log                   *zap.Logger
+	// PointStatus is what this daemon has and does as a point; nil where it is none.
+	PointStatus func() api.OwnPoint
+	// Points is the table of points that bundles of those who join bear unless told otherwise; nil: there is none.
+	Points func() []keyex.PointAt
+	// Point is the name that this daemon has as a point of a site; "" where it isn't one. A point has no authority: bundles are the
+	// site's to make.
+	Point string
+	Log   *zap.Logger
+	// Site are the points that this daemon is the site of; nil where it has no registry.
+	Site *fleet.Site
+	// PointAdmin are the addresses of this API over HTTPS that points are given; none where it isn't served so.
+	PointAdmin []string
 }
 
 // server holds what the handlers need.
@@ -195,7 +212,9 @@ func (a *API) caller(r *http.Request) (api.Caller, error) {
 }
 
 // AdminRoles are the roles that the API admits over HTTPS.
-func AdminRoles() []keyex.Role { return []keyex.Role{keyex.Operator, keyex.Viewer, keyex.Worker} }
+func AdminRoles() []keyex.Role {
+	return []keyex.Role{keyex.Operator, keyex.Viewer, keyex.Worker, keyex.Point}
+}
 
 func (s *server) status(*http.Request) (any, error) { return s.Status(), nil }
 

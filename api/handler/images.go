@@ -164,18 +164,28 @@ func (s *server) changeImage(r *http.Request) (any, error) {
 	if text := changeText(change); text != "" {
 		s.change(r, "set image", &p, text, nil)
 	}
+	s.pokeFleet()
 	s.Log.Info("image changed", zap.String("package", p.Reference()), zap.Any("flags", p.Flags), zap.String("comment", p.Comment))
 	return imageOf(&p), nil
 }
 
 func (s *server) removeImage(r *http.Request) (any, error) {
-	ref := r.PathValue("ref")
+	ref, withdraw := r.PathValue("ref"), false
+	if text := r.URL.Query().Get("withdraw"); text != "" {
+		var err error
+		if withdraw, err = strconv.ParseBool(text); err != nil {
+			return nil, bad("withdraw: %q is neither true nor false", text)
+		}
+	}
 	s.edits.Lock()
 	defer s.edits.Unlock()
 	if err := s.mayRemove(ref); err != nil {
 		return nil, err
 	}
 	before, _ := s.Library.Get(ref)
+	if err := s.mayLeave(ref, withdraw); err != nil {
+		return nil, err
+	}
 	if err := s.Library.Remove(ref); err != nil {
 		return nil, err
 	}

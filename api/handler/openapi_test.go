@@ -66,7 +66,7 @@ func TestRoutes(t *testing.T) {
 		if !slices.Equal(roles, []string{string(r.role)}) {
 			t.Errorf("%s: the document wants %v, the server %s", name, roles, r.role)
 		}
-		if looks := r.method == http.MethodGet; r.role != keyex.Worker && looks != (r.role == keyex.Viewer) {
+		if looks := r.method == http.MethodGet; r.role != keyex.Worker && r.role != keyex.Point && looks != (r.role == keyex.Viewer) {
 			t.Errorf("%s wants %s: a viewer may only GET", name, r.role)
 		}
 	}
@@ -107,17 +107,21 @@ func TestRoutesAreInTheManual(t *testing.T) {
 func TestSchemas(t *testing.T) {
 	doc := document(t)
 	for name, value := range map[string]any{
-		"Problem": api.Problem{}, "Status": api.Status{}, "Image": api.Image{}, "ImageInfo": api.ImageInfo{}, "ImageChange": api.ImageChange{},
+		"Problem": api.Problem{}, "Status": api.Status{}, "Image": api.Image{}, "ImageInfo": api.ImageInfo{}, "ImageChange": api.ImageChange{}, "ImageExport": api.ImageExport{},
 		"Deployment": api.Deployment{}, "DeploymentChange": api.DeploymentChange{},
 		"Session": api.Session{}, "SessionWait": api.SessionWait{}, "Queued": api.Queued{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
+		"Point": api.Point{}, "OwnPoint": api.OwnPoint{}, "PointAdded": api.PointAdded{}, "AssignedPackage": api.AssignedPackage{}, "PointLeftOut": api.PointLeftOut{}, "PointAdd": api.PointAdd{}, "PointChange": api.PointChange{},
+		"PointRemoved": api.PointRemoved{}, "Distribute": api.Distribute{}, "Distributed": api.Distributed{}, "Withdraw": api.Withdraw{}, "Withdrawn": api.Withdrawn{},
 		"PIN": api.PIN{}, "PINSet": api.PINSet{}, "ClientLog": api.ClientLog{}, "ClientMachine": api.ClientMachine{}, "ClientLogFile": api.ClientLogFile{},
-		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{},
+		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{}, "PointAt": api.PointAt{},
 		"Event": api.Event{}, "EventClient": api.EventClient{},
 		"HistorySession": api.HistorySession{}, "HistoryClient": api.HistoryClient{}, "HistoryAction": api.HistoryAction{},
 		"Update": api.Update{}, "UpdateIdentity": api.UpdateIdentity{}, "ImageUpdates": api.ImageUpdates{}, "InstalledPackage": api.InstalledPackage{},
 		"AppliedUpdate": api.AppliedUpdate{}, "JudgedUpdate": api.JudgedUpdate{}, "ScheduleRequest": api.ScheduleRequest{}, "SchedulePlan": api.SchedulePlan{},
 		"Schedule": api.Schedule{}, "ScheduleRun": api.ScheduleRun{}, "ScheduleStep": api.ScheduleStep{}, "RollbackRequest": api.RollbackRequest{}, "RolledBack": api.RolledBack{},
 		"WorkerClaim": api.WorkerClaim{}, "WorkerJob": api.WorkerJob{}, "WorkerPackage": api.WorkerPackage{}, "WorkerReport": api.WorkerReport{}, "WorkerStep": api.WorkerStep{},
+		"PointStatus": api.PointStatus{}, "PointPackage": api.PointPackage{}, "PointCast": api.PointCast{}, "PointFault": api.PointFault{}, "PointRenewed": api.PointRenewed{},
+		"Fleet": api.Fleet{}, "FleetPoint": api.FleetPoint{}, "FleetPackage": api.FleetPackage{},
 		"Doctor": api.Doctor{}, "Finding": api.Finding{},
 		"Proof": api.Proof{}, "ProofMachine": api.ProofMachine{}, "Forgotten": api.Forgotten{},
 	} {
@@ -401,6 +405,9 @@ func TestAnswers(t *testing.T) {
 	ask(operator, "POST /v1/bundles", "", `{"name":"pc07","role":"winpe","uuid":"4c4c4544-0044-4a10-8054-b3c04f4e4d31"}`, http.StatusBadRequest)
 	ask(operator, "POST /v1/bundles", "", `{"name":"pc07","role":"winpe","machine":true,"uuid":"x"}`, http.StatusBadRequest)
 	ask(operator, "POST /v1/bundles", "", `{"name":"`+strings.Repeat("x", maxJSON)+`"}`, http.StatusRequestEntityTooLarge)
+	ask(operator, "POST /v1/bundles", "", `{"name":"lab13","role":"winpe","points":[{"prefix":"10.1.0.0/16","server":"10.1.0.5:7600"}]}`, http.StatusOK)
+	ask(operator, "POST /v1/bundles", "", `{"name":"lab13","role":"winpe","points":[{"prefix":"10.1.0.1/16","server":"10.1.0.5:7600"}]}`, http.StatusBadRequest)
+	ask(operator, "POST /v1/bundles", "", `{"name":"ann","role":"viewer","points":[{"prefix":"10.1.0.0/16","server":"10.1.0.5:7600"}]}`, http.StatusBadRequest)
 	ask(viewer, "GET /v1/bundles", "", "", http.StatusOK)
 	var gave api.BundleRevoked
 	if err := json.Unmarshal(ask(operator, "DELETE /v1/bundles/{which}", "/v1/bundles/pc03", "", http.StatusOK), &gave); err != nil || !slices.Equal(gave.Evicted, []string{"pc03"}) {
@@ -409,6 +416,11 @@ func TestAnswers(t *testing.T) {
 	ask(operator, "DELETE /v1/bundles/{which}", "/v1/bundles/nobody", "", http.StatusNotFound)
 
 	p.askPINs(func(operation, path, body string, status int) []byte {
+		t.Helper()
+		return ask(operator, operation, path, body, status)
+	})
+
+	p.askPoints(func(operation, path, body string, status int) []byte {
 		t.Helper()
 		return ask(operator, operation, path, body, status)
 	})
@@ -434,6 +446,9 @@ func TestAnswers(t *testing.T) {
 		return ask(operator, operation, path, body, status)
 	})
 
+	p.askPrestage(j)
+	ask(operator, "POST /v1/images/import", "", "x", http.StatusConflict)
+
 	worker := p.over(keyex.Worker)
 	ask(worker, "GET /v1/images", "", "", http.StatusForbidden)
 	p.askWorker(func(operation, path, body string, status int, header ...string) []byte {
@@ -450,17 +465,37 @@ func TestAnswers(t *testing.T) {
 		return text
 	})
 
+	p.askFleet(func(c *caller, operation, path, body string, status int) []byte {
+		t.Helper()
+		return ask(c, operation, path, body, status)
+	})
+
+	p.askRenew(func(c *caller, operation, path, body string, status int) []byte {
+		t.Helper()
+		return ask(c, operation, path, body, status)
+	})
+
+	p.askPoint(func(c *caller, operation, path, body string, status int) []byte {
+		t.Helper()
+		return ask(c, operation, path, body, status)
+	})
+
 	// An organisation's PKI makes its bundles itself.
 	config := p.config(zap.NewNop())
-	config.Authority, config.History, config.Logs = nil, nil, nil
+	config.Authority, config.History, config.Logs, config.Reports = nil, nil, nil, nil
+	config.Site = nil
 	theirs := (&point{t: t, api: New(config)}).direct()
 	ask(theirs, "GET /v1/bundles", "", "", http.StatusConflict)
+	ask(theirs, "GET /v1/fleet", "", "", http.StatusConflict)
 	ask(theirs, "POST /v1/bundles", "", `{"name":"x","role":"winpe"}`, http.StatusConflict)
 	ask(theirs, "GET /v1/logs", "", "", http.StatusConflict)
 	ask(theirs, "GET /v1/logs/{id}/{file}", "/v1/logs/x/client.log", "", http.StatusConflict)
 	ask(theirs, "DELETE /v1/logs/{id}", "/v1/logs/x", "", http.StatusConflict)
 	ask(theirs, "DELETE /v1/bundles/{which}", "/v1/bundles/x", "", http.StatusConflict)
 	for _, r := range routes() {
+		if r.role != keyex.Point && strings.HasPrefix(r.path, "/v1/points") || strings.HasSuffix(r.path, "/distribute") || strings.HasSuffix(r.path, "/withdraw") { // and it has no registry
+			ask(theirs, r.method+" "+r.path, strings.NewReplacer("{ref}", "x", "{name}", "x").Replace(r.path), "", http.StatusConflict)
+		}
 		if strings.HasPrefix(r.path, "/v1/history/") { // and this one keeps no history
 			ask(theirs, r.method+" "+r.path, strings.NewReplacer("{ref}", "x", "{id}", "s1", "{name}", "x").Replace(r.path), "", http.StatusConflict)
 		}

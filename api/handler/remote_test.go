@@ -25,6 +25,7 @@ func TestWhoMay(t *testing.T) {
 		"operator": {p.over(keyex.Operator), http.StatusOK, http.StatusOK},
 		"viewer":   {p.over(keyex.Viewer), http.StatusOK, http.StatusForbidden},
 		"worker":   {p.over(keyex.Worker), http.StatusForbidden, http.StatusForbidden},
+		"point":    {p.over(keyex.Point), http.StatusForbidden, http.StatusForbidden},
 		"socket":   {p.local(), http.StatusOK, http.StatusOK},
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -36,7 +37,7 @@ func TestWhoMay(t *testing.T) {
 			t.Errorf("%s: PATCH: %s: %s", says, answer.Status, text)
 		}
 	}
-	for _, role := range []keyex.Role{keyex.WinPE, keyex.Client, keyex.Point} {
+	for _, role := range []keyex.Role{keyex.WinPE, keyex.Client} {
 		c := p.over(role)
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+path, http.NoBody)
 		if err != nil {

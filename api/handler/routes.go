@@ -15,7 +15,7 @@ import (
 // the server agree, and until a request of TestAnswers shows each of those statuses.
 type route struct {
 	method, path string
-	role         keyex.Role // the least that is needed over HTTPS: Viewer, or Operator; or Worker, which stands apart
+	role         keyex.Role // the least that is needed over HTTPS: Viewer, or Operator; or Worker or Point, which stand apart
 	handle       func(*server, *http.Request) (any, error)
 }
 
@@ -33,9 +33,19 @@ func routes() []route {
 		{get, "/v1/images/{ref}", keyex.Viewer, (*server).showImage},
 		{patch, "/v1/images/{ref}", keyex.Operator, (*server).changeImage},
 		{del, "/v1/images/{ref}", keyex.Operator, (*server).removeImage},
+		{post, "/v1/images/{ref}/distribute", keyex.Operator, (*server).distribute},
+		{post, "/v1/images/{ref}/withdraw", keyex.Operator, (*server).withdraw},
 		{post, "/v1/images/{ref}/verify", keyex.Operator, (*server).verifyImage},
 		{get, "/v1/images/{ref}/updates", keyex.Viewer, (*server).imageUpdates},
 		{post, "/v1/images/{ref}/rollback", keyex.Operator, (*server).rollback},
+		{post, "/v1/images/{ref}/export", keyex.Operator, (*server).exportImage},
+		{post, "/v1/images/import", keyex.Operator, (*server).importImage},
+		{get, "/v1/point", keyex.Viewer, (*server).ownPoint},
+		{get, "/v1/points", keyex.Viewer, (*server).listPoints},
+		{post, "/v1/points", keyex.Operator, (*server).addPoint},
+		{get, "/v1/points/{name}", keyex.Viewer, (*server).showPoint},
+		{patch, "/v1/points/{name}", keyex.Operator, (*server).changePoint},
+		{del, "/v1/points/{name}", keyex.Operator, (*server).removePoint},
 		{get, "/v1/updates", keyex.Viewer, (*server).listUpdates},
 		{post, "/v1/updates", keyex.Operator, (*server).addUpdate},
 		{get, "/v1/updates/{name}", keyex.Viewer, (*server).showUpdate},
@@ -70,6 +80,9 @@ func routes() []route {
 		{get, "/v1/logs", keyex.Viewer, (*server).listLogs},
 		{get, "/v1/logs/{id}/{file}", keyex.Viewer, (*server).logFile},
 		{del, "/v1/logs/{id}", keyex.Operator, (*server).removeLog},
+		{get, "/v1/fleet", keyex.Viewer, (*server).fleet},
+		{put, "/v1/points/{name}/status", keyex.Point, (*server).reportPoint},
+		{post, "/v1/points/{name}/renew", keyex.Point, (*server).renewPoint},
 		{get, "/v1/bundles", keyex.Viewer, (*server).listBundles},
 		{post, "/v1/bundles", keyex.Operator, (*server).issueBundle},
 		{del, "/v1/bundles/{which}", keyex.Operator, (*server).revokeBundle},

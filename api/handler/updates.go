@@ -122,6 +122,7 @@ func (s *server) rollback(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.pokeFleet()
 	s.Log.Info("image rolled back", zap.String("from", from.Reference()), zap.String("package", to.Reference()))
 	return api.RolledBack{From: from.Reference(), To: to.Reference()}, nil
 }

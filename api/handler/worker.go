@@ -14,9 +14,11 @@ import (
 )
 
 // may says why a caller's role isn't enough for a route; nil where it is. A worker sees its jobs and nothing else, and nobody
-// else does.
+// else does; so too a point, which speaks for itself.
 func may(to route, role keyex.Role) error {
 	switch {
+	case (to.role == keyex.Point) != (role == keyex.Point):
+		return fmt.Errorf("role %s: points report of themselves and do nothing else here, and nobody else reports; for this a bundle of role %s is needed: wimcast bundle create NAME --role %s", role, to.role, to.role)
 	case (to.role == keyex.Worker) != (role == keyex.Worker):
 		return fmt.Errorf("role %s: jobs are for workers, and workers are for jobs; for this a bundle of role %s is needed: wimcast bundle create NAME --role %s", role, to.role, to.role)
 	case to.role == keyex.Operator && role != keyex.Operator:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wimcast/api"
+	"wimcast/crypto/keyex"
 )
 
 // bundleCommand manages join bundles.
@@ -21,9 +22,10 @@ type bundleCommand struct {
 
 type bundleCreate struct {
 	Name     string        `arg:"" optional:"" help:"Name of who holds it: a room, a machine, a person."`
-	Role     string        `help:"Role: winpe, client, operator, viewer, worker or point." default:"winpe"`
+	Role     string        `help:"Role: winpe, client, operator, viewer or worker." default:"winpe"`
 	Lifetime time.Duration `help:"How long it is good for." default:"8760h"`
 	Address  []string      `help:"Address that it names, host:port (default: the daemon's own)." placeholder:"HOST:PORT"`
+	Point    []string      `help:"Machines with an address in PREFIX go to this server first, such as 10.1.0.0/16=10.1.0.5:7600; may repeat (default: what the site knows of its points)." placeholder:"PREFIX=HOST:PORT" sep:"none"`
 	PIN      bool          `name:"pin" help:"It opens nothing before somebody has shown a PIN: wimcast pin set NAME."`
 	Machines string        `help:"Make one for each machine of this list instead: NAME, or NAME,UUID a line." type:"existingfile" placeholder:"LIST.csv"`
 	Output   string        `short:"o" help:"File to write (default: NAME.join); with --machines a folder (default: the list's name without its ending)." placeholder:"FILE"`
@@ -39,6 +41,10 @@ func (b *bundleCreate) Run(ctx context.Context, c *console) error {
 	case b.Name == "":
 		return &codedError{exitUsage, errors.New("bundle create: name who holds it, or a list with --machines")}
 	}
+	points, err := b.table()
+	if err != nil {
+		return &codedError{exitUsage, fmt.Errorf("bundle create: %w", err)}
+	}
 	output := b.Output
 	if output == "" {
 		output = strings.TrimSuffix(fileName(b.Name), ".wim") + ".join"
@@ -47,7 +53,7 @@ func (b *bundleCreate) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	issued, err := c.admin().IssueBundle(ctx, api.BundleRequest{Name: b.Name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Address, PIN: b.PIN})
+	issued, err := c.admin().IssueBundle(ctx, api.BundleRequest{Name: b.Name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Address, Points: points, PIN: b.PIN})
 	if err == nil {
 		_, err = io.WriteString(f, issued.Text)
 	}
@@ -65,6 +71,19 @@ func (b *bundleCreate) Run(ctx context.Context, c *console) error {
 			_, _ = fmt.Fprintf(w, "it opens nothing before its room's PIN was shown; next: wimcast pin set %q\n", issued.Name)
 		}
 	})
+}
+
+// table reads --point.
+func (b *bundleCreate) table() ([]api.PointAt, error) {
+	var out []api.PointAt
+	for _, text := range b.Point {
+		p, err := keyex.ParsePointAt(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, api.PointAt{Prefix: p.Prefix.String(), Server: p.Server})
+	}
+	return out, nil
 }
 
 // may says what a role is good for.

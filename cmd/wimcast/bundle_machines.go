@@ -37,6 +37,10 @@ func (b *bundleCreate) each(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	points, err := b.table()
+	if err != nil {
+		return &codedError{exitUsage, fmt.Errorf("bundle create: %w", err)}
+	}
 	folder := b.Output
 	if folder == "" {
 		folder = strings.TrimSuffix(filepath.Base(b.Machines), filepath.Ext(b.Machines))
@@ -57,7 +61,7 @@ func (b *bundleCreate) each(ctx context.Context, c *console) error {
 			continue
 		}
 		issued, err := admin.IssueBundle(ctx, api.BundleRequest{
-			Name: m.name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Address, PIN: b.PIN, Alone: true, UUID: m.uuid,
+			Name: m.name, Role: b.Role, Lifetime: b.Lifetime.Seconds(), Servers: b.Address, Points: points, PIN: b.PIN, Alone: true, UUID: m.uuid,
 		})
 		if err == nil {
 			err = writeWhole(root, m.file, issued.Text)

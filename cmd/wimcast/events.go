@@ -87,6 +87,8 @@ func eventLine(e api.Event) string {
 		}
 	case e.Schedule != "":
 		words = append(words, e.Schedule, string(e.Kind)+": "+printable(e.Text))
+	case e.Point != "":
+		words = append(words, printable(e.Point), printable(e.Package), string(e.Kind)+": "+printable(e.Text))
 	case e.Text != "":
 		words = append(words, string(e.Kind)+": "+printable(e.Text))
 	default:

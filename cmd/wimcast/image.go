@@ -11,15 +11,19 @@ import (
 
 // imageCommand manages images.
 type imageCommand struct {
-	Add      imageAdd      `cmd:"" help:"Add an image to the library: a WIM file, installation media, a web address, a network path."`
-	List     imageList     `cmd:"" help:"List the packages."`
-	Show     imageShow     `cmd:"" help:"Show a package and the images in it."`
-	Rename   imageRename   `cmd:"" help:"Give a package another name."`
-	Set      imageSet      `cmd:"" help:"Change comment and flags of a package."`
-	Remove   imageRemove   `cmd:"" help:"Remove a package."`
-	Service  imageService  `cmd:"" help:"Put updates and overlays into an image, now, later, or on a schedule: makes a new version."`
-	Rollback imageRollback `cmd:"" help:"Make the version before the current one of a package again."`
-	Verify   imageVerify   `cmd:"" help:"Hash a package's content again; what doesn't match goes out of service."`
+	Add        imageAdd        `cmd:"" help:"Add an image to the library: a WIM file, installation media, a web address, a network path."`
+	List       imageList       `cmd:"" help:"List the packages."`
+	Show       imageShow       `cmd:"" help:"Show a package and the images in it."`
+	Rename     imageRename     `cmd:"" help:"Give a package another name."`
+	Set        imageSet        `cmd:"" help:"Change comment and flags of a package."`
+	Remove     imageRemove     `cmd:"" help:"Remove a package."`
+	Service    imageService    `cmd:"" help:"Put updates and overlays into an image, now, later, or on a schedule: makes a new version."`
+	Rollback   imageRollback   `cmd:"" help:"Make the version before the current one of a package again."`
+	Distribute imageDistribute `cmd:"" help:"Have a package go to points, groups of them, or all, through the registry."`
+	Withdraw   imageWithdraw   `cmd:"" help:"Take a package from points, groups or all."`
+	Export     imageExport     `cmd:"" help:"Write a package into a file that is carried to points, where the line is too thin for it."`
+	Import     imageImport     `cmd:"" help:"At a point: take a package from such a file."`
+	Verify     imageVerify     `cmd:"" help:"Hash a package's content again; what doesn't match goes out of service."`
 }
 
 func count(n int, thing string) string {
@@ -137,12 +141,13 @@ func (s *imageSet) Run(ctx context.Context, c *console) error {
 }
 
 type imageRemove struct {
-	Package string `arg:"" help:"Name, name@version or digest."`
+	Package  string `arg:"" help:"Name, name@version or digest."`
+	Withdraw bool   `help:"Also from all points that it is distributed to; without this one that is distributed isn't removed."`
 }
 
 // Run implements the command.
 func (r *imageRemove) Run(ctx context.Context, c *console) error {
-	if err := c.admin().RemoveImage(ctx, r.Package); err != nil {
+	if err := c.admin().RemoveImage(ctx, r.Package, r.Withdraw); err != nil {
 		return err
 	}
 	return c.print(struct{}{}, func(w io.Writer) { _, _ = fmt.Fprintf(w, "removed %s\n", printable(r.Package)) })

@@ -60,7 +60,7 @@ func (a *imageAdd) Run(ctx context.Context, c *console) (err error) {
 	case a.KeepSource:
 		add.Again = in.Again
 	}
-	image, err := c.admin().AddImage(ctx, c.progress(in), in.Size, add)
+	image, err := c.admin().AddImage(ctx, c.progress(in, in.Size, "adding "+printable(in.Name)), in.Size, add)
 	if broke := in.Err(); broke != nil {
 		return broke // and not what came of it at the daemon
 	}
@@ -79,14 +79,14 @@ func (a *imageAdd) Run(ctx context.Context, c *console) (err error) {
 	})
 }
 
-// progress shows on a terminal how far a source has been read.
-func (c *console) progress(in *source.Source) io.Reader {
+// progress shows on a terminal how far size bytes have been read.
+func (c *console) progress(in io.Reader, size int64, doing string) io.Reader {
 	out, ok := c.err.(*os.File)
 	if !ok || c.json || !term.IsTerminal(int(out.Fd())) {
 		return in
 	}
-	bar := progressbar.NewOptions64(in.Size, progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true),
-		progressbar.OptionSetDescription("adding "+printable(in.Name)), progressbar.OptionThrottle(200*time.Millisecond),
+	bar := progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetDescription(doing), progressbar.OptionThrottle(200*time.Millisecond),
 		progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
 	return io.TeeReader(in, bar)
 }

@@ -48,6 +48,7 @@ type commands struct {
 	Queue    queueCommand    `cmd:"" help:"List clients that wait for a place in a session."`
 	Client   clientCommand   `cmd:"" help:"Act on the clients of running sessions."`
 	Events   eventsCommand   `cmd:"" help:"Follow what happens to sessions and clients."`
+	Fleet    fleetCommand    `cmd:"" help:"Watch the points of a site."`
 	Bundle   bundleCommand   `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
 	Pin      pinCommand      `cmd:"" help:"Open rooms whose bundles want a PIN."`
 	History  historyCommand  `cmd:"" help:"Ask the record: what was cast when, to whom, how it ended; who has an image."`
@@ -56,6 +57,8 @@ type commands struct {
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 
 	Winpe winpeCommand `cmd:"" help:"Make boot images whose machines join by themselves, and run in them."`
+
+	Point pointCommand `cmd:"" help:"Manage the points of a site: other distribution points, which have packages from it."`
 
 	Deployment deploymentCommand `cmd:"" help:"Say who may have which image, and when its casts start."`
 

@@ -24,7 +24,7 @@ type imageService struct {
 	UTC             bool      `name:"utc" help:"--cron is in UTC."`
 	ContinueOnError bool      `help:"Go on with the next update after one that failed."`
 	Version         string    `help:"Version of what is made (default: the version of before, with the date)."`
-	Distribute      bool      `help:"Distribute the image to other distribution points when done. Not supported: there are none yet."`
+	Distribute      bool      `help:"Have the new version go to the points that have the version of before."`
 	DryRun          bool      `help:"Show the summary, and change nothing."`
 }
 
@@ -57,8 +57,12 @@ func (s *imageService) summary(w io.Writer, p *api.SchedulePlan) {
 	if s.ContinueOnError {
 		onError = "go on with the next update"
 	}
-	_, _ = fmt.Fprintf(w, "image          %s, %s\nnew version    %s@%s; %s stays until you remove it\nwhen           %s, first at %s\non error       %s\ndistribute     no: there are no other distribution points\n",
-		printable(p.Package), bytesText(float64(p.Size)), printable(name), printable(p.Version), printable(p.Package), printable(p.When), p.Due.Local().Format(time.DateTime), onError)
+	distribute := "no"
+	if s.Distribute {
+		distribute = "to the points that have " + printable(p.Package)
+	}
+	_, _ = fmt.Fprintf(w, "image          %s, %s\nnew version    %s@%s; %s stays until you remove it\nwhen           %s, first at %s\non error       %s\ndistribute     %s\n",
+		printable(p.Package), bytesText(float64(p.Size)), printable(name), printable(p.Version), printable(p.Package), printable(p.When), p.Due.Local().Format(time.DateTime), onError, distribute)
 	_, _ = fmt.Fprint(w, "\n")
 	steps(w, p.Steps)
 	_, _ = fmt.Fprintln(w, "\nnothing was changed (--dry-run)")

@@ -19,6 +19,7 @@ import (
 	"wimcast/api"
 	"wimcast/crypto"
 	"wimcast/crypto/keyex"
+	"wimcast/library/fleet/puller"
 	"wimcast/library/validation"
 	"wimcast/multicast/wire"
 	"wimcast/session"
@@ -69,6 +70,8 @@ type config struct {
 	Doctor     doctorConfig     `toml:"doctor"`
 	Log        logConfig        `toml:"log"`
 	PKI        pkiConfig        `toml:"pki"`
+	Point      pointConfig      `toml:"point"`
+	Registry   registryConfig   `toml:"registry"`
 }
 
 type multicastConfig struct {
@@ -111,6 +114,13 @@ type pkiConfig struct {
 	Certificate string `toml:"certificate"`
 	Key         string `toml:"key"`
 	CRL         string `toml:"crl"` // revocation list; may be empty
+}
+
+// pointConfig makes the daemon a point of a site.
+type pointConfig struct {
+	Bundle string        `toml:"bundle"` // the point file, or its name in $CREDENTIALS_DIRECTORY; empty: the daemon is no point
+	Poll   duration      `toml:"poll"`   // between two looks for new assignments
+	Hours  []hoursConfig `toml:"hours"`  // of the week; a later entry wins
 }
 
 // duration reads "30s".
@@ -180,6 +190,7 @@ func defaults() config {
 		Validation: validationConfig{Schedule: defaultSchedule, Rate: defaultRate},
 		Doctor:     doctorConfig{Probe: true},
 		Log:        logConfig{Level: "info"},
+		Point:      pointConfig{Poll: duration(puller.DefaultEvery)},
 	}
 	c.State = stateDir()
 	return c
@@ -340,6 +351,10 @@ func (c *config) check() error {
 		bad("drain", "%v and on_stop = \"handover\": handing over waits for nobody; keep one", time.Duration(c.Drain))
 	}
 	errs = append(errs, c.checkRules())
+	c.Point.checkPoll(bad)
+	c.Point.checkHours(bad)
+	c.Registry.check(bad)
+	c.checkBundle(bad)
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:

@@ -60,6 +60,7 @@ func TestDefaults(t *testing.T) {
 		Validation: validationConfig{Schedule: "0 3 * * 0", Rate: 30e6},
 		Doctor:     doctorConfig{Probe: true},
 		Log:        logConfig{Level: "info"},
+		Point:      pointConfig{Poll: duration(time.Minute)},
 	}
 	if got := load(t, write(t, "")); !reflect.DeepEqual(got, want) {
 		t.Errorf("an empty configuration is\n\t%+v\nwant\n\t%+v", got, want)
@@ -135,6 +136,9 @@ func TestExample(t *testing.T) {
 		got := load(t, write(t, commented.ReplaceAllString(string(text), "$1")))
 		if len(got.Addresses) == 0 {
 			got.Addresses = nil // [] and nothing mean the same
+		}
+		if len(got.Point.Hours) == 0 {
+			got.Point.Hours = nil
 		}
 		if len(got.PIN.Require) == 0 {
 			got.PIN.Require = nil
@@ -246,6 +250,8 @@ func TestBadValues(t *testing.T) {
 		{"[multicast]\nceiling = \"1 B/s\"", "multicast.ceiling: 1 B/s isn't between \"262144 B/s\""},
 		{"[multicast]\nceiling = \"9000000 GB/s\"", "multicast.ceiling: "},
 		{"[log]\nlevel = \"loud\"", "log.level: \"loud\" is none of debug, info, warn, error"},
+		{"[point]\nbundle = \"berlin.point\"\n[pki]\nca = \"a\"\ncertificate = \"b\"\nkey = \"c\"", "point.bundle: \"berlin.point\" and pki.ca"},
+		{"name = \"x.internal\"\n[point]\nbundle = \"berlin.point\"", "name: \"x.internal\" and point.bundle"},
 		{"[pki]\nca = \"ca.pem\"", "pki: ca, certificate and key go together"},
 		{"[pki]\ncertificate = \"c.pem\"\nkey = \"k.pem\"", "pki: "},
 	} {

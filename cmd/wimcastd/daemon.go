@@ -17,12 +17,16 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 
+	"wimcast/api"
 	"wimcast/api/handler"
 	"wimcast/api/history"
+	"wimcast/api/reports"
 	"wimcast/crypto/keyex"
 	"wimcast/crypto/pin"
 	"wimcast/library"
 	"wimcast/library/deployment"
+	"wimcast/library/fleet"
+	"wimcast/library/fleet/window"
 	"wimcast/library/servicing"
 	"wimcast/library/validation"
 	"wimcast/metrics"
@@ -50,7 +54,9 @@ type distributionPoint struct {
 	log         *zap.Logger
 	library     *library.Library
 	deployed    *deployment.Store
-	authority   *keyex.Authority // nil with an organisation's PKI
+	authority   *keyex.Authority // nil with an organisation's PKI, and at a point
+	pointTrust  *pointTrust      // nil where the daemon is no point
+	point       pointParts       // likewise empty
 	trust       *keyex.Trust
 	https       keyex.Results // of handshakes on the unicast port
 	remote      keyex.Results // of handshakes of the admin API over HTTPS
@@ -64,11 +70,15 @@ type distributionPoint struct {
 	clientLog   *clientlog.Server // likewise
 	updates     *servicing.Catalogue
 	servicing   *servicing.Service
+	fleet       *fleet.Site // nil where this daemon is no site
 	networks    *networks
 	queriers    *queriers
 	upkeep      *upkeep
 	validator   *validation.Validator
 	validations validationCounts
+	hours       *window.Gate              // of pulls
+	pulls       func() []api.PointPackage // how packages are at this point; nil unless it is one
+	reports     *reports.Book             // what points say of themselves; nil unless this is a site
 	started     time.Time
 
 	unicastListener, scrape    net.Listener
@@ -84,6 +94,7 @@ type distributionPoint struct {
 func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d = &distributionPoint{cfg: cfg, log: log, started: time.Now()}
 	d.live.Store(&cfg)
+	d.hours = d.newHours()
 	d.noteReload(true)
 	defer func() {
 		if err != nil {
@@ -104,7 +115,10 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if err := os.MkdirAll(cfg.State, 0o750); err != nil {
 		return d, fmt.Errorf("state: %w", err)
 	}
-	if d.library, err = library.Open(filepath.Join(cfg.State, "library")); err != nil {
+	if err := d.openPointFile(); err != nil {
+		return d, err
+	}
+	if err := d.openLibrary(); err != nil {
 		return d, err
 	}
 	if d.deployed, err = deployment.Open(filepath.Join(cfg.State, deploymentsFile)); err != nil {
@@ -135,6 +149,9 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
 	d.networks.strangers.raise = d.events.Raise
+	if err := d.openFleet(); err != nil {
+		return d, err
+	}
 	if err := d.openServicing(); err != nil {
 		return d, err
 	}
@@ -151,6 +168,9 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 		return d, err
 	}
 	d.library.Watch(d.serviceChanged)
+	if err := d.openPuller(); err != nil {
+		return d, err
+	}
 	if err := d.listenAdmin(); err != nil {
 		return d, err
 	}
@@ -187,15 +207,23 @@ func hostOf(listen string) string {
 	return host
 }
 
-// listen opens the control channel with the daemon's own CA, or the organisation's PKI.
+// authorityDir is where the daemon's own CA is kept, in the state directory.
+const authorityDir = "ca"
+
+// listen opens the control channel with the daemon's own CA, the organisation's PKI, or what a site gave its point.
 func (d *distributionPoint) listen() (*keyex.Listener, error) {
 	var err error
-	if pki := d.cfg.PKI; pki.CA != "" {
+	switch pki := d.cfg.PKI; {
+	case d.cfg.Point.Bundle != "":
+		if err := d.openTrust(); err != nil {
+			return nil, err
+		}
+	case pki.CA != "":
 		if d.trust, err = keyex.LoadTrust(pki.CA, pki.Certificate, pki.Key, pki.CRL); err != nil {
 			return nil, fmt.Errorf("pki: %w", err)
 		}
-	} else {
-		if d.authority, err = keyex.OpenAuthority(filepath.Join(d.cfg.State, "ca"), keyex.AuthorityConfig{ServerName: d.cfg.Name}); err != nil {
+	default:
+		if d.authority, err = keyex.OpenAuthority(filepath.Join(d.cfg.State, authorityDir), keyex.AuthorityConfig{ServerName: d.cfg.Name}); err != nil {
 			return nil, err
 		}
 		d.trust = d.authority.Trust()
@@ -309,6 +337,11 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 		ended <- d.unicast.Serve(ctx, d.unicastListener, keyex.ServerTLS(d.trust, &d.https, joiningRoles()...), 0)
 	})
 	d.running.Go(func() { d.validator.Run(ctx) })
+	d.startPoint(ctx)
+	if d.fleet != nil {
+		d.running.Go(func() { d.fleet.Run(ctx) })
+		d.running.Go(func() { d.reports.Run(ctx) })
+	}
 	d.serveAdmin(ctx, ended)
 	if d.scrape != nil {
 		mux := http.NewServeMux()
@@ -408,12 +441,16 @@ func (d *distributionPoint) close() {
 		if err := d.closeServicing(); err != nil {
 			d.log.Warn("closing the schedules failed", zap.Error(err))
 		}
+		if d.fleet != nil {
+			_ = d.fleet.Close()
+		}
 		if d.clientLogs != nil {
 			_ = d.clientLogs.Close()
 		}
 		if d.authority != nil {
 			_ = d.authority.Close()
 		}
+		d.closePoint()
 		if d.library != nil {
 			if err := d.library.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 				d.log.Warn("closing the library failed", zap.Error(err))
@@ -438,6 +475,9 @@ func (d *distributionPoint) sources() metrics.Sources {
 		},
 		Reload:    d.lastReload,
 		Schedules: d.scheduleStates,
+		Points:    d.pointCounts,
+		Pulls:     d.pulled(),
+		PullLimit: d.pullLimit,
 		Queue: func() map[string]int {
 			out := map[string]int{}
 			for _, limit := range session.QueueLimits() {
@@ -484,7 +524,11 @@ func (d *distributionPoint) sources() metrics.Sources {
 		OldestValidation: d.oldestValidation,
 		Expiries: func() map[[2]string]time.Time {
 			server, ca := d.trust.Expiry()
-			return map[[2]string]time.Time{{"server", d.trust.ServerName()}: server, {"ca", "ca"}: ca}
+			ends := map[[2]string]time.Time{{"server", d.serverTitle()}: server, {"ca", "ca"}: ca}
+			if d.pointTrust != nil {
+				ends[[2]string{"point", d.pointName()}] = d.pointTrust.bundle().Identity().NotAfter
+			}
+			return ends
 		},
 		Queriers: d.seen,
 		Interfaces: func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64) {

@@ -53,7 +53,7 @@ func (d *distributionPoint) allowed(ref string, peer session.Peer) (one *deploym
 	if p.OutOfService != "" {
 		return nil, nil, "", &session.RefusedError{Code: wire.OutOfService, Text: fmt.Sprintf("package %s is out of service (%s); on the server: wimcast image verify %q", p.Reference(), p.OutOfService, p.Reference())}
 	}
-	why = unicastOnly(p, peer)
+	why = d.unicastOnly(p, peer)
 	if why != "" && p.Flags.MulticastOnly {
 		return nil, nil, "", &session.RefusedError{Code: wire.NotAllowed, Text: why + fmt.Sprintf(", and %s is multicast-only; next: boot Windows PE, or on the server: wimcast image set %q --no-multicast-only", p.Reference(), p.Reference())}
 	}
@@ -79,8 +79,10 @@ func (d *distributionPoint) listDeployments(_ context.Context, peer session.Peer
 }
 
 // unicastOnly says why a client may not have a package by multicast; "" when it may.
-func unicastOnly(p *library.Package, peer session.Peer) string {
+func (d *distributionPoint) unicastOnly(p *library.Package, peer session.Peer) string {
 	switch {
+	case d.point.unicastAlone.Load():
+		return fmt.Sprintf("point %s serves by unicast only (at the site: wimcast point set %s --multicast)", d.pointName(), d.pointName())
 	case !p.Flags.AllowMulticast:
 		return fmt.Sprintf("package %s isn't allowed by multicast (wimcast image set %q --multicast)", p.Reference(), p.Reference())
 	case peer.Role != string(keyex.WinPE):

@@ -16,7 +16,7 @@ import (
 func live() []string {
 	return []string{
 		"addresses", "drain", "on_stop", "multicast.ceiling", "unicast.slots", "unicast.budget", "session", "package", "limits",
-		"history.keep", "history.max_rows", "pin", "logs", "validation", "doctor", "log.level",
+		"history.keep", "history.max_rows", "pin", "logs", "validation", "doctor", "log.level", "registry.push_limit", "point.hours",
 	}
 }
 
@@ -24,7 +24,8 @@ func live() []string {
 func fixed() []string {
 	return []string{
 		"state", "listen", "name", "multicast.interface", "multicast.interfaces", "multicast.groups", "multicast.ports", "multicast.ttl", "multicast.mtu",
-		"admin", "metrics", "history.record", "pki",
+		"admin", "metrics", "history.record", "pki", "point.bundle", "point.poll",
+		"registry.repository", "registry.credentials", "registry.ca", "registry.plain_http",
 	}
 }
 
@@ -114,6 +115,10 @@ func (d *distributionPoint) reload(path string, level zap.AtomicLevel) {
 	if d.clientLogs != nil {
 		d.clientLogs.Set(time.Duration(now.Logs.Keep), int64(now.Logs.Max))
 	}
+	d.setHours(now.Point.hours())
+	if d.fleet != nil {
+		d.fleet.SetLimit(float64(now.Registry.PushLimit))
+	}
 	_ = d.validator.Set(now.Validation.Schedule, float64(now.Validation.Rate)) // checked with the configuration
 	adjusted := d.adjust()
 	d.noteReload(true)
@@ -132,6 +137,8 @@ func (d *distributionPoint) keepFixed(now config) config {
 	used.History.Keep, used.History.MaxRows = now.History.Keep, now.History.MaxRows
 	used.PIN, used.Logs = now.PIN, now.Logs
 	used.Validation, used.Doctor, used.Log = now.Validation, now.Doctor, now.Log
+	used.Point.Hours = now.Point.Hours
+	used.Registry.PushLimit = now.Registry.PushLimit
 	return used
 }
 

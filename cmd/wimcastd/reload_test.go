@@ -94,8 +94,17 @@ ca = "a"
 certificate = "b"
 key = "c"
 crl = "d"
+[registry]
+repository = "r/w"
+credentials = "f"
+ca = "g"
+plain_http = true
+push_limit = "1 MB/s"
+[point]
+poll = "2m"
 `))
-	other.OnStop, other.Multicast.Interfaces = stopHandOver, []string{"eth7"}
+	other.OnStop, other.Multicast.Interfaces, other.Point.Bundle = stopHandOver, []string{"eth7"}, "e"
+	other.Point.Hours = []hoursConfig{{Days: "all", From: "08:00", To: "18:00"}}
 	differ := changed(&d.cfg, &other)
 	for _, key := range keys() {
 		if key == "package" {

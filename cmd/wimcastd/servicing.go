@@ -26,8 +26,13 @@ func (d *distributionPoint) openServicing() (err error) {
 	if d.updates, err = servicing.OpenCatalogue(filepath.Join(d.cfg.State, updatesDir)); err != nil {
 		return err
 	}
+	var distribute func(name, from, to string) ([]string, error)
+	if d.fleet != nil {
+		distribute = d.fleet.Follow
+	}
 	d.servicing, err = servicing.New(servicing.Config{
-		Dir: filepath.Join(d.cfg.State, servicingDir), Catalogue: d.updates, Changed: d.scheduleChanged,
+		Distribute: distribute,
+		Dir:        filepath.Join(d.cfg.State, servicingDir), Catalogue: d.updates, Changed: d.scheduleChanged,
 		Images: &serviceImages{d.library, func(name, version string) error { return d.config().checkMulticastOnly(name, version) }},
 	})
 	return err
@@ -102,9 +107,11 @@ func serviceImage(p *library.Package) servicing.Image {
 // Images implements what servicing.Config wants, as do the others.
 func (i *serviceImages) Images() []servicing.Image {
 	list := i.library.List()
-	out := make([]servicing.Image, len(list))
+	out := make([]servicing.Image, 0, len(list))
 	for n := range list {
-		out[n] = serviceImage(&list[n])
+		if !list[n].Pulled() { // those are serviced at their site
+			out = append(out, serviceImage(&list[n]))
+		}
 	}
 	return out
 }
@@ -113,6 +120,9 @@ func (i *serviceImages) Image(ref string) (servicing.Image, error) {
 	p, err := i.library.Get(ref)
 	if err != nil {
 		return servicing.Image{}, err
+	}
+	if p.Pulled() {
+		return servicing.Image{}, fmt.Errorf("service %s: %w; next: at the site, wimcast image service %q, and the new version comes here", p.Reference(), library.ErrFromSite, p.Name)
 	}
 	return serviceImage(&p), nil
 }
@@ -142,7 +152,6 @@ type servicedContent struct {
 
 // Path implements what servicing wants.
 func (c servicedContent) Path() string { return c.path }
-
 
 func (i *serviceImages) Free() (uint64, error) { return i.library.FreeBytes() }
 

@@ -107,8 +107,16 @@ func (d *distributionPoint) serviceChanged(c library.ServiceChange) {
 		d.log.Info("package is in service again", zap.String("package", c.Package.Reference()))
 	} else {
 		d.log.Error("package is out of service", zap.String("package", c.Package.Reference()), zap.String("reason", c.Reason))
-		d.events.Raise(fmt.Sprintf("package %s is out of service: %s; next: wimcast image verify %q, or add the same file again", c.Package.Reference(), c.Reason, c.Package.Reference()))
+		next := "or add the same file again"
+		if c.Package.Pulled() && d.point.puller != nil {
+			next = "or wait: what is damaged is pulled again"
+			d.point.puller.Poke()
+		}
+		d.events.Raise(fmt.Sprintf("package %s is out of service: %s; next: wimcast image verify %q, %s", c.Package.Reference(), c.Reason, c.Package.Reference(), next))
 		d.validator.Mend()
+	}
+	if d.fleet != nil {
+		d.fleet.Poke()
 	}
 	if d.history != nil {
 		d.history.Action(action)
