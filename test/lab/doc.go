@@ -6,7 +6,8 @@
 //	pc02  10.77.0.12 ──┼── switch (bridge, IGMP snooping, querier and gateway 10.77.0.254)
 //	 …                 │
 //
-// Every host is a namespace with one cable, eth0; a server may have a second, eth1, into a room beside the first ([Config].Beside).
+// Every host is a namespace with one cable, eth0; a server may have a second, eth1, into a room beside the first ([Config].Beside),
+// and a client one into a room that lies behind it ([Config].Behind).
 // The switch is a bridge in a
 // namespace of its own; it delivers a group to the ports whose IGMP reports it
 // heard and to no other. Addresses exist inside the namespaces only; nothing

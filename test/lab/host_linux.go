@@ -34,8 +34,12 @@ type Host struct {
 
 func newHost(r *Room, i int) (*Host, error) {
 	h := &Host{room: r, port: fmt.Sprintf("port%02d", i), link: hostLink, name: "server", addr: r.address(1)}
-	if i == 0 && r.config.Beside != nil {
-		h.ns, h.link = r.config.Beside.Server().ns, fmt.Sprintf("eth%d", r.number)
+	if i == 0 && r.number > 0 {
+		shared := r.config.Behind
+		if shared == nil {
+			shared = r.config.Beside.Server()
+		}
+		h.ns, h.link = shared.ns, fmt.Sprintf("eth%d", r.number)
 		return h, nil
 	}
 	var err error
@@ -56,7 +60,11 @@ func newHost(r *Room, i int) (*Host, error) {
 func (h *Host) build(ctx context.Context) error {
 	batch := fmt.Sprintf("link set lo up\nlink set %[1]s up\naddr add %[2]s/24 brd + dev %[1]s\n", h.link, h.addr)
 	if h.link == hostLink {
-		batch += fmt.Sprintf("route add default via %s\n", h.room.gateway())
+		gateway := h.room.gateway()
+		if h.room.config.Behind != nil {
+			gateway = h.room.Server().addr
+		}
+		batch += fmt.Sprintf("route add default via %s\n", gateway)
 	}
 	if _, err := h.ns.run(ctx, batch, "ip", "-batch", "-"); err != nil {
 		return err

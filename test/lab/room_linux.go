@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -53,12 +54,18 @@ type Config struct {
 	// Beside is a room whose server this one shares, on another interface: its clients are on a network and a switch of their own,
 	// 10.77.1.0/24, and are named pc101, pc102 …. It must be closed before that one. nil: a server of its own.
 	Beside *Room
+	// Behind is a client of another room that is this one's server, on another interface, and the router between the two: their hosts reach
+	// each other through it, groups don't. The room's network is 10.77.N.0/24 and its clients are named pcN01, pcN02 …, with N rising from 1 with
+	// each room beside or behind another. It must be closed before that one.
+	Behind *Host
 }
 
 func (c Config) check() error {
 	switch {
 	case c.Clients < 1 || c.Clients > MaxClients:
 		return fmt.Errorf("build room: %d clients: want 1 to %d", c.Clients, MaxClients)
+	case c.Beside != nil && c.Behind != nil:
+		return errors.New("build room: beside one room and behind another host: want one of the two")
 	case c.Frames != NICLike && c.Frames != FramesWhole:
 		return fmt.Errorf("build room: unknown frames mode %d", c.Frames)
 	case c.MTU != 0 && (c.MTU < 576 || c.MTU > 65535):
@@ -67,11 +74,20 @@ func (c Config) check() error {
 	return nil
 }
 
+// other returns the room that this one shares a host with, or nil.
+func (c Config) other() *Room {
+	if c.Behind != nil {
+		return c.Behind.room
+	}
+	return c.Beside
+}
+
 // Room is a server and its clients on one switch. Its methods, and those of
 // its hosts, may be called from several goroutines.
 type Room struct {
 	config  Config
-	number  byte // 0; 1 beside another room
+	number  byte          // 0; from 1 on beside or behind another room
+	joined  *atomic.Int32 // how many rooms are joined to the first one, which all of them share
 	owner   string
 	bridge  *namespace
 	hosts   []*Host // the server first
@@ -100,9 +116,10 @@ func New(ctx context.Context, config Config) (*Room, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build room: %w", err)
 	}
-	r := &Room{config: config, owner: marker}
-	if config.Beside != nil {
-		r.number = config.Beside.number + 1
+	r := &Room{config: config, owner: marker, joined: new(atomic.Int32)}
+	if other := config.other(); other != nil {
+		r.joined = other.joined
+		r.number = byte(r.joined.Add(1))
 	}
 	r.close = sync.OnceValue(r.tearDown)
 	ctx, cancel := context.WithTimeout(ctx, buildTime)
@@ -180,7 +197,31 @@ func (r *Room) build(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w", h.name, err)
 		}
 	}
+	if err := r.route(ctx); err != nil {
+		return err
+	}
 	return r.WaitSnooping(ctx)
+}
+
+// route makes the host that the room lies behind the router between the two rooms.
+func (r *Room) route(ctx context.Context) error {
+	router := r.config.Behind
+	if router == nil {
+		return nil
+	}
+	forward := func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) }
+	if err := router.Do(forward); err != nil {
+		return fmt.Errorf("route: %s: %w", router.name, err)
+	}
+	for _, h := range router.room.hosts {
+		if h == router {
+			continue
+		}
+		if _, err := h.ns.run(ctx, "", "ip", "route", "add", r.address(0).String()+"/24", "via", router.addr.String()); err != nil {
+			return fmt.Errorf("route: %s: %w", h.name, err)
+		}
+	}
+	return nil
 }
 
 // buildSwitch makes the bridge, a port for each host and the cables. An

@@ -73,6 +73,7 @@ type Config struct {
 	Top       string // keys outside of tables
 	Multicast string // of [multicast]
 	Admin     string // of [admin]
+	Tables    string // more tables, whole
 }
 
 // StartDaemon starts a daemon with its state in dir and waits until it is ready.
@@ -90,8 +91,8 @@ func (d *Daemon) Configure(c Config) error {
 	if d.Place.Addr().IsLoopback() {
 		listen = "127.0.0.1:0" // several may run side by side
 	}
-	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\nlisten = \"127.0.0.1:0\"\n",
-		d.Dir, listen, c.Top, d.Place.Interface(), c.Multicast, c.Admin)
+	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\nlisten = \"127.0.0.1:0\"\n%s\n",
+		d.Dir, listen, c.Top, d.Place.Interface(), c.Multicast, c.Admin, c.Tables)
 	return os.WriteFile(d.config, []byte(text), 0o600)
 }
 
