@@ -112,7 +112,7 @@ tests: build
 	@go build -o .cache/report ./test/setup/report
 	@go test -json -race -shuffle=on -timeout 30m $$(go list ./... | grep -v '^wimcast/test$$') | .cache/report
 	$(call heading,whole-system tests)
-	@go test -json -shuffle=on -parallel 4 -timeout 30m $(if $(WINPE),-skip '^TestWinPE') ./test | .cache/report
+	@go test -json -shuffle=on -parallel 4 -timeout 45m $(if $(WINPE),-skip '^TestWinPE') ./test | .cache/report
 
 # Where a test of these is skipped, something is missing: that fails.
 check-winpe: setup

@@ -152,7 +152,7 @@ func prepare(t *testing.T) *stage {
 func (s *stage) start(place rig.Place, config rig.Config) {
 	s.t.Helper()
 	state := filepath.Join(s.dir, "server")
-	if err := os.Mkdir(state, 0o700); err != nil {
+	if err := os.MkdirAll(state, 0o700); err != nil { // what a test has put there stays
 		s.t.Fatal(err)
 	}
 	var err error

@@ -244,7 +244,7 @@ func TestImagesServicingRefusals(t *testing.T) {
 	s.denied("KB5000003 is for arm64, the image is x64", "image", "service", "win", "--update", "KB5000003", "--executor", "stage")
 	s.denied("updates want an executor", "image", "service", "win", "--update", "KB5000001")
 	s.denied("no Linux program can", "image", "service", "win", "--update", "KB5000001")
-	s.denied("there are no other distribution points yet", "image", "service", "win", "--overlay", "drivers", "--distribute")
+	s.denied("has no registry", "image", "service", "win", "--overlay", "drivers", "--distribute")
 	s.denied("nothing to apply", "image", "service", "win")
 	s.denied("neither an update nor an overlay", "image", "service", "win", "--update", "KB5999999", "--executor", "stage")
 	s.denied("that never comes", "image", "service", "win", "--overlay", "drivers", "--cron", "0 0 30 2 *")
