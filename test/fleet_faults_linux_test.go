@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"fmt"
 	"io"
@@ -302,28 +301,13 @@ func TestFleetFaultsCredentials(t *testing.T) {
 	f.fetchedAgain(p)
 }
 
-// smallLibrary is a place where the library is on a small disk of its own.
-type smallLibrary struct {
-	rig.Place
-	library string
-	bytes   int64
-}
-
-// Command implements rig.Place.
-func (d smallLibrary) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return d.Place.Command(ctx, "unshare", append([]string{
-		"--mount", "sh", "-ec",
-		`mkdir -p "$1"; mount -t tmpfs -o size="$2" none "$1"; shift 2; exec "$@"`, "sh", d.library, fmt.Sprint(d.bytes), name,
-	}, args...)...)
-}
-
 // TestFleetFaultsDiskFull: a new version finds no room. The point says so, loses nothing, and goes on once there is some.
 func TestFleetFaultsDiskFull(t *testing.T) {
 	f := withFleet(t, 1, 1)
 	p := f.points[0]
 	first, second := f.noisy("first", 8<<20), f.noisy("second", 40<<20)
 	library := filepath.Join(f.dir, p.name, "library")
-	p.place = smallLibrary{p.place, library, 96 << 20} // 64 MiB of it are left free
+	p.place = smallDisk{p.place, library, 96 << 20} // 64 MiB of it are left free
 	f.enlist()
 	f.cli("image", "add", first, "--name", "w11", "--version", "1")
 	f.cli("image", "distribute", "w11@1", "--to", p.name)

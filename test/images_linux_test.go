@@ -469,16 +469,16 @@ func TestImagesFromWeb(t *testing.T) {
 	s.notAdded("server unreachable", server.URL+"/images/os.wim", "--cacert", server.ca)
 }
 
-// smallDisk is loopback, where the daemon has its library on a small disk of its own.
+// smallDisk is a place where the daemon has its library on a small disk of its own.
 type smallDisk struct {
-	rig.Loopback
+	rig.Place
 	library string
 	bytes   int64
 }
 
 // Command implements rig.Place.
 func (d smallDisk) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return d.Loopback.Command(ctx, "unshare", append([]string{
+	return d.Place.Command(ctx, "unshare", append([]string{
 		"--mount", "sh", "-ec",
 		`mkdir -p "$1"; mount -t tmpfs -o size="$2" none "$1"; shift 2; exec "$@"`, "sh", d.library, fmt.Sprint(d.bytes), name,
 	}, args...)...)
@@ -496,7 +496,7 @@ func TestImagesNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	place := smallDisk{"server", filepath.Join(state, "library"), 8 << 20}
+	place := smallDisk{rig.Loopback("server"), filepath.Join(state, "library"), 8 << 20}
 	if s.daemon, err = rig.StartDaemon(s.ctx, place, s.programs, state, rig.Config{}); err != nil {
 		t.Fatal(err)
 	}
