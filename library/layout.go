@@ -1,7 +1,6 @@
 package library
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -21,6 +20,7 @@ import (
 	"wimcast/crypto"
 	"wimcast/library/release"
 	"wimcast/library/wim"
+	"wimcast/statefile"
 )
 
 // Media types of the library's blobs.
@@ -263,24 +263,10 @@ func (l *Library) writeBlob(d *v1.Descriptor, b []byte) error {
 	return l.replace(blobPath(d.Digest), b)
 }
 
-// replace writes a file so that it is there whole, or as it was: temporary file,
-// sync, rename. The caller syncs the directory.
+// replace writes a file so that it is there whole, or as it was. The caller syncs the directory.
 func (l *Library) replace(name string, b []byte) error {
-	f, temporary, err := l.createIngest()
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, bytes.NewReader(b))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		l.step("rename " + name)
-		err = l.root.Rename(temporary, name)
-	}
-	if err != nil {
-		_ = l.root.Remove(temporary)
-		return fmt.Errorf("write %s: %w", name, l.full(err))
+	if err := statefile.Write(l.root, path.Join(ingestDir, rand.Text()), name, fileMode, b, func() { l.step("rename " + name) }); err != nil {
+		return l.full(err)
 	}
 	return nil
 }
@@ -297,12 +283,8 @@ func (l *Library) createIngest() (*os.File, string, error) {
 
 // syncDir makes renames in a directory last.
 func (l *Library) syncDir(name string) error {
-	d, err := l.root.Open(name)
-	if err != nil {
-		return err
-	}
 	l.step("sync " + name)
-	return errors.Join(d.Sync(), d.Close())
+	return statefile.SyncDir(l.root, name)
 }
 
 // sweep removes the blobs that no package names, no release that is being pulled, and no content that is open.

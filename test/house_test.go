@@ -41,7 +41,7 @@ var house = map[string]room{
 		"it is a record of sessions; the protocol never reads it",
 	},
 	"api/reports": {
-		[]string{"api"},
+		[]string{"api", "statefile"},
 		"it keeps what points say of themselves; what they shall have is plugged in",
 	},
 	"api/handler": {
@@ -54,7 +54,7 @@ var house = map[string]room{
 	},
 	"client/volume": {nil, "it looks at volumes"},
 	"client/apply": {
-		[]string{"client/volume", "library/wim", "library/wimlib"},
+		[]string{"client/volume", "library/wim", "library/wimlib", "statefile"},
 		"it puts a file that is there onto a volume; it knows nothing of how that came",
 	},
 	"client/route": {
@@ -78,7 +78,7 @@ var house = map[string]room{
 		"it serves blocks of whatever cmd plugs in; only cmd knows it",
 	},
 	"unicast/clientlog": {
-		[]string{"crypto/keyex"},
+		[]string{"crypto/keyex", "statefile"},
 		"it takes what machines write of themselves, and knows neither content nor sessions",
 	},
 	"session": {
@@ -86,25 +86,25 @@ var house = map[string]room{
 		"it knows neither images at rest nor the control channel: cmd plugs them in",
 	},
 	"library": {
-		[]string{"library/release", "library/wim", "library/wimlib", "crypto"},
+		[]string{"library/release", "library/wim", "library/wimlib", "crypto", "statefile"},
 		"it is images at rest, those of a site in the form in which they were released; it knows nothing of casting them",
 	},
 	"library/bootimage": {
 		[]string{"library/wim", "library/wimlib"},
 		"it changes boot images and knows neither bundles nor the library: cmd hands it what goes in",
 	},
-	"library/deployment": {nil, "it keeps who may have what, and holds that against packages that it is shown"},
+	"library/deployment": {[]string{"statefile"}, "it keeps who may have what, and holds that against packages that it is shown"},
 	"library/prestage": {
 		[]string{"library", "library/release"},
 		"it is a release in one file; who makes releases and where they go is plugged in",
 	},
 	"library/fleet": {
-		[]string{"library", "library/prestage", "library/registry", "library/release", "crypto"},
+		[]string{"library", "library/prestage", "library/registry", "library/release", "crypto", "statefile"},
 		"it is the site's side of its points: it takes packages from a library to a registry, and knows no certificates",
 	},
 	"library/registry": {nil, "it moves blobs by their digests and knows no images"},
 	"library/servicing": {
-		[]string{"library/wim", "library/wimlib"},
+		[]string{"library/wim", "library/wimlib", "statefile"},
 		"it changes images, and has them from whoever makes it; it knows no library",
 	},
 	"library/wimlib": {nil, "it runs a program and knows no library"},
@@ -113,7 +113,7 @@ var house = map[string]room{
 		"it holds readers against a clock, and knows of packages their priority alone",
 	},
 	"library/fleet/puller": {
-		[]string{"library", "library/registry", "library/release", "crypto"},
+		[]string{"library", "library/registry", "library/release", "crypto", "statefile"},
 		"it makes a point's library what its site says; of the registry it knows the errors, the way there and the hours are plugged in",
 	},
 	"library/validation": {
@@ -125,7 +125,7 @@ var house = map[string]room{
 		"it opens files elsewhere, on the machine of whoever adds them; it knows no library",
 	},
 	"crypto/keyex": {
-		[]string{"crypto"},
+		[]string{"crypto", "statefile"},
 		"it carries messages without understanding them",
 	},
 	"multicast": {
@@ -139,6 +139,7 @@ var house = map[string]room{
 	"crypto":          {nil, "a leaf: keys and hashes"},
 	"crypto/pin":      {nil, "it keeps PINs and counts who tries them; it knows neither channels nor certificates"},
 	"library/wim":     {nil, "a leaf: a file format"},
+	"statefile":       {nil, "a leaf: it writes files and knows none"},
 	"library/release": {[]string{"crypto"}, "it is what goes through a registry: bytes in, structs out"},
 }
 

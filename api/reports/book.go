@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/api"
+	"wimcast/statefile"
 )
 
 const (
@@ -150,7 +151,7 @@ func (b *Book) save() {
 		return
 	}
 	if err == nil {
-		err = replace(b.cfg.File, text)
+		err = statefile.ReplacePath(b.cfg.File, fileMode, text)
 	}
 	if err != nil {
 		b.mu.Lock()

@@ -4,10 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+
+	"wimcast/statefile"
 )
 
 // The file's form and bounds.
@@ -25,16 +24,15 @@ type file struct {
 
 // load reads the file, which needn't exist.
 func (b *Book) load() error {
-	f, err := os.Open(b.cfg.File)
+	text, err := statefile.ReadPath(b.cfg.File, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
 	var from file
-	if err := json.NewDecoder(io.LimitReader(f, maxFile)).Decode(&from); err != nil {
+	if err := json.Unmarshal(text, &from); err != nil {
 		return fmt.Errorf("read %s: %w", b.cfg.File, err)
 	}
 	if from.Version != fileVersion {
@@ -58,29 +56,4 @@ func (b *Book) text() ([]byte, error) {
 		}
 	}
 	return json.Marshal(file{fileVersion, b.reports})
-}
-
-// replace writes a file so that it is there whole, or as it was: temporary file, sync, rename, sync of the directory.
-func replace(name string, text []byte) error {
-	temporary := name + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temporary, name)
-	}
-	if err != nil {
-		_ = os.Remove(temporary)
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -291,7 +291,7 @@ func TestStaged(t *testing.T) {
 		"of nothing": {`<unattend xmlns="urn:schemas-microsoft-com:unattend"></unattend>`, false, ""},
 		"of one":     {`<unattend xmlns="urn:schemas-microsoft-com:unattend"><servicing><package action="install"></package></servicing></unattend>`, true, ""},
 		"broken":     {`<unattend><serv`, false, "can't be read"},
-		"large":      {strings.Repeat(" ", maxAnswer+1), false, "at most 4194304 expected"},
+		"large":      {strings.Repeat(" ", maxAnswer+1), false, "more than 4194304 bytes"},
 	} {
 		dir := t.TempDir()
 		if tc.text != "" {

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"wimcast/statefile"
 )
 
 // dism runs DISM for a target.
@@ -71,7 +73,7 @@ func (t *Target) staged() (bool, error) {
 		return false, err
 	}
 	defer func() { _ = root.Close() }()
-	b, err := readBounded(root, filepath.FromSlash(stagedDir+"/"+stagedAnswer), maxAnswer)
+	b, err := statefile.Read(root, filepath.FromSlash(stagedDir+"/"+stagedAnswer), maxAnswer)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"wimcast/client/volume"
+	"wimcast/statefile"
 )
 
 // Names in a target.
@@ -204,7 +205,7 @@ func (t *Target) readMark() (*mark, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	b, err := readBounded(root, filepath.Join(WorkFolder, markFile), maxMark)
+	b, err := statefile.Read(root, filepath.Join(WorkFolder, markFile), maxMark)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -229,19 +230,10 @@ func (t *Target) writeMark(m mark) error {
 	if err != nil {
 		return err
 	}
-	f, err := root.OpenFile(markTemp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := statefile.Write(root, markTemp, markFile, 0o600, b, nil); err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = root.Rename(markTemp, markFile)
-	}
-	if err == nil {
-		err = syncDir(root)
-	}
-	return err
+	return statefile.SyncDir(root, ".")
 }
 
 // Clean removes from the work folder what an applying left, and the folder itself if nothing else is in it. keep leaves the log there; files

@@ -120,7 +120,7 @@ func TestHalfApplied(t *testing.T) {
 	says(t, err, ErrTarget, "applying.json isn't wimcast's; next: remove it")
 	put(t, filepath.Join(dir, WorkFolder, markFile), strings.Repeat(" ", maxMark+1))
 	_, err = OpenTarget(dir, true)
-	says(t, err, ErrTarget, "at most 4096 expected")
+	says(t, err, ErrTarget, "more than 4096 bytes")
 }
 
 // TestFits: file and content count together where they lie on one volume.

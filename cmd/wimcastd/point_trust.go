@@ -2,13 +2,11 @@ package main
 
 import (
 	"cmp"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +18,7 @@ import (
 
 	"wimcast/crypto/keyex"
 	"wimcast/library/release"
+	"wimcast/statefile"
 )
 
 const (
@@ -126,15 +125,10 @@ func (p *pointTrust) parseBundle(text string) (*keyex.Bundle, error) {
 
 // load takes up what was kept, unless it is of another site or another point.
 func (p *pointTrust) load() error {
-	f, err := p.root.Open(trustFile)
+	text, err := statefile.Read(p.root, trustFile, maxTrustFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxTrustFile))
 	if err != nil {
 		return err
 	}
@@ -234,32 +228,11 @@ func (p *pointTrust) keep(kept keptTrust) error {
 	if err != nil {
 		return err
 	}
-	temporary := "." + trustFile + "." + rand.Text()
-	if err := p.write(temporary, append(text, '\n')); err != nil {
-		_ = p.root.Remove(temporary)
+	if err := statefile.Replace(p.root, trustFile, 0o600, append(text, '\n')); err != nil {
 		return fmt.Errorf("store a point's trust: %w", err)
 	}
 	p.kept = kept
 	return nil
-}
-
-func (p *pointTrust) write(temporary string, text []byte) error {
-	f, err := p.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := p.root.Rename(temporary, trustFile); err != nil {
-		return err
-	}
-	dir, err := p.root.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // checkBundle refuses what a point can't have beside its point file.

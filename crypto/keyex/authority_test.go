@@ -244,7 +244,7 @@ func TestDamagedState(t *testing.T) {
 		"unknown key in list": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, issuedFile), []byte(`{"version":1,"x":1}`), 0o600)
 		}, "x"},
-		"huge CA file": {func(dir string) error { return os.Truncate(filepath.Join(dir, caFile), maxPEM+1) }, "larger"},
+		"huge CA file": {func(dir string) error { return os.Truncate(filepath.Join(dir, caFile), maxPEM+1) }, "more than"},
 		"key of another CA": {func(dir string) error {
 			one, err := os.ReadFile(filepath.Join(dir, caFile))
 			if err != nil {

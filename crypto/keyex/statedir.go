@@ -3,16 +3,14 @@ package keyex
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"runtime"
+
+	"wimcast/statefile"
 )
 
 // The files of an Authority.
@@ -25,8 +23,7 @@ const (
 	maxIssuedFile = 64 << 20
 )
 
-// stateDir is an Authority's directory. Every write is whole or not at all:
-// temporary file, fsync, rename, fsync of the directory.
+// stateDir is an Authority's directory. Every write is whole or not at all.
 type stateDir struct {
 	root *os.Root
 }
@@ -54,58 +51,11 @@ func (d *stateDir) exists(name string) bool {
 }
 
 func (d *stateDir) read(name string, limit int64) ([]byte, error) {
-	f, err := d.root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("read %s: larger than %d bytes", name, limit)
-	}
-	return b, nil
+	return statefile.Read(d.root, name, limit)
 }
 
 func (d *stateDir) write(name string, content []byte) error {
-	var random [8]byte
-	_, _ = rand.Read(random[:])
-	temporary := "." + name + "." + hex.EncodeToString(random[:])
-	err := d.writeNew(temporary, content)
-	if err == nil {
-		err = d.root.Rename(temporary, name)
-	}
-	if err != nil {
-		_ = d.root.Remove(temporary)
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return d.sync()
-}
-
-func (d *stateDir) writeNew(name string, content []byte) error {
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-// sync makes a rename durable. Windows can't open directories for that.
-func (d *stateDir) sync() error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	f, err := d.root.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return statefile.Replace(d.root, name, 0o600, content)
 }
 
 func (d *stateDir) writeCredential(name string, chain []*x509.Certificate, key *ecdsa.PrivateKey) error {

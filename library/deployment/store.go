@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"wimcast/statefile"
 )
 
 // Bounds of the file, and its form.
@@ -47,20 +49,12 @@ func Open(path string) (*Store, error) {
 }
 
 func (s *Store) read() error {
-	f, err := os.Open(s.path)
+	text, err := statefile.ReadPath(s.path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return err
-	}
-	if len(text) > maxFile {
-		return fmt.Errorf("more than %d bytes", maxFile)
 	}
 	var in file
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -203,11 +197,7 @@ func (s *Store) commit(what, name string, list []Deployment) error {
 		err = fmt.Errorf("all of them would take more than %d bytes; first: wimcast deployment remove NAME", maxFile)
 	}
 	if err == nil {
-		err = replace(s.path, append(text, '\n'))
-	}
-	if err == nil {
-		s.list = list
-		err = syncDir(filepath.Dir(s.path))
+		err = s.replace(append(text, '\n'), list)
 	}
 	if err != nil {
 		return fmt.Errorf("%s deployment %s: %w", what, name, err)
@@ -215,31 +205,18 @@ func (s *Store) commit(what, name string, list []Deployment) error {
 	return nil
 }
 
-// replace writes a file so that it is there whole, or as it was: temporary file, sync, rename. The caller syncs the directory.
-func replace(name string, text []byte) error {
-	temporary := name + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+// replace makes text the file and list the store's. Once the file has its name the list counts, even where that may not outlast a power
+// loss, which is the error then. The caller holds mu.
+func (s *Store) replace(text []byte, list []Deployment) error {
+	root, err := os.OpenRoot(filepath.Dir(s.path))
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temporary, name)
-	}
-	if err != nil {
-		_ = os.Remove(temporary)
-	}
-	return err
-}
-
-// syncDir makes a rename in a directory last.
-func syncDir(name string) error {
-	d, err := os.Open(name)
-	if err != nil {
+	defer func() { _ = root.Close() }()
+	name := filepath.Base(s.path)
+	if err := statefile.Write(root, name+".new", name, fileMode, text, nil); err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	s.list = list
+	return statefile.SyncDir(root, ".")
 }

@@ -218,14 +218,6 @@ func (s *Site) sweep() error {
 	return nil
 }
 
-func (s *Site) syncDir(name string) error {
-	d, err := s.root.Open(path.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // file is the point's file without what certificates are about: the caller fills in Admin, Bundle and Server.
 func (s *Site) file(name, identity string) *release.PointFile {
 	return &release.PointFile{Name: name, Repository: s.Repository(), SiteKey: release.FormatPublicKey(s.Key()), Identity: identity}

@@ -5,15 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"wimcast/library/release"
+	"wimcast/statefile"
 )
 
 // Files, modes and bounds.
@@ -157,20 +158,12 @@ func (st *state) check() error {
 
 // readJSON reads a file strictly; where it isn't there nothing is read, and there is false.
 func readJSON(root *os.Root, name string, limit int64, into any) (there bool, err error) {
-	f, err := root.Open(name)
+	b, err := statefile.Read(root, name, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
-	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return true, fmt.Errorf("%s: %w", name, err)
-	}
-	if int64(len(b)) > limit {
-		return true, fmt.Errorf("%s: more than %d bytes", name, limit)
+		return true, err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
@@ -192,24 +185,10 @@ func (s *Site) writeJSON(name string, v any, limit int) error {
 	return s.replace(name, append(b, '\n'))
 }
 
-// replace writes a file so that it is there whole, or as it was: temporary file, sync, rename, sync of the directory.
+// replace writes a file so that it is there whole, or as it was.
 func (s *Site) replace(name string, b []byte) error {
-	temporary := name + ".new"
-	f, err := s.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+	if err := statefile.Write(s.root, name+".new", name, fileMode, b, func() { s.cfg.step("rename " + name) }); err != nil {
+		return err
 	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		s.cfg.step("rename " + name)
-		err = s.root.Rename(temporary, name)
-	}
-	if err != nil {
-		_ = s.root.Remove(temporary)
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return s.syncDir(name)
+	return statefile.SyncDir(s.root, path.Dir(name))
 }

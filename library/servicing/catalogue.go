@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"wimcast/statefile"
 )
 
 // Errors that the package's errors wrap.
@@ -215,7 +217,7 @@ func (c *Catalogue) place(u Update, temporary string) (_ Update, alreadyThere bo
 	if err := c.root.Rename(temporary, path.Join(filesDir, u.SHA256)); err != nil {
 		return u, false, err
 	}
-	if err := syncDir(c.root, filesDir); err != nil {
+	if err := statefile.SyncDir(c.root, filesDir); err != nil {
 		return u, false, err
 	}
 	return u, alreadyThere, c.commit(updates)

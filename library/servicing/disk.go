@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 	"unicode"
+
+	"wimcast/statefile"
 )
 
 const (
@@ -48,20 +50,12 @@ func emptyDir(root *os.Root, name string) error {
 
 // readJSON reads a file of ours; one that isn't there leaves into as it is.
 func readJSON(root *os.Root, name string, into any) error {
-	f, err := root.Open(name)
+	b, err := statefile.Read(root, name, maxJSON)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
-	if err != nil {
-		return err
-	}
-	if len(b) > maxJSON {
-		return fmt.Errorf("%s: more than %d bytes", name, maxJSON)
 	}
 	if err := json.Unmarshal(b, into); err != nil {
 		return fmt.Errorf("%s: it doesn't parse (%w); next: restore it from a backup, or remove it", name, err)
@@ -69,39 +63,16 @@ func readJSON(root *os.Root, name string, into any) error {
 	return nil
 }
 
-// writeJSON replaces a file so that it is there whole, or as it was: a temporary file in a directory of the
-// same root, sync, rename, sync of the directory.
+// writeJSON replaces a file so that it is there whole, or as it was. What isn't whole yet lies in temporaryDir.
 func writeJSON(root *os.Root, name, temporaryDir string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	temporary := path.Join(temporaryDir, rand.Text())
-	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = root.Rename(temporary, name)
-	}
-	if err != nil {
-		_ = root.Remove(temporary)
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return syncDir(root, path.Dir(name))
-}
-
-// syncDir makes renames in a directory last.
-func syncDir(root *os.Root, name string) error {
-	d, err := root.Open(name)
-	if err != nil {
+	if err := statefile.Write(root, path.Join(temporaryDir, rand.Text()), name, fileMode, append(b, '\n'), nil); err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return statefile.SyncDir(root, path.Dir(name))
 }
 
 // contextReader reads until its context ends.

@@ -11,12 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"wimcast/statefile"
 )
 
 // Entry is a report that is kept. What Report says is claimed by the machine; the rest is
@@ -133,12 +134,7 @@ func (s *Store) load() error {
 }
 
 func (s *Store) read(id string) (e Entry, err error) {
-	f, err := s.root.Open(id + "/" + entryFile)
-	if err != nil {
-		return e, err
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxEntry))
+	text, err := statefile.Read(s.root, id+"/"+entryFile, maxEntry)
 	if err != nil {
 		return e, err
 	}
@@ -274,7 +270,7 @@ func (s *Store) write(e *Entry, temporary string, now time.Time, fill func(e *En
 	if _, err := s.writeFile(temporary+"/"+entryFile, strings.NewReader(string(text)+"\n")); err != nil {
 		return err
 	}
-	if err := s.sync(temporary); err != nil {
+	if err := statefile.SyncDir(s.root, temporary); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -283,7 +279,7 @@ func (s *Store) write(e *Entry, temporary string, now time.Time, fill func(e *En
 		return err
 	}
 	s.entries = append(s.entries, *e)
-	return s.sync(".")
+	return statefile.SyncDir(s.root, ".")
 }
 
 func (s *Store) writeFile(name string, r io.Reader) (int64, error) {
@@ -296,18 +292,6 @@ func (s *Store) writeFile(name string, r io.Reader) (int64, error) {
 		err = f.Sync()
 	}
 	return n, errors.Join(err, f.Close())
-}
-
-// sync makes what happened in a directory durable. Windows can't open directories for that.
-func (s *Store) sync(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	f, err := s.root.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // List returns the reports that are kept, the latest first.

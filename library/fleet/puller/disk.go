@@ -1,7 +1,6 @@
 package puller
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/library/release"
+	"wimcast/statefile"
 )
 
 const (
@@ -42,16 +42,9 @@ func (p *Puller) openDisk() (err error) {
 	if p.disk, err = os.OpenRoot(p.cfg.Dir); err != nil {
 		return fmt.Errorf("point: %w", err)
 	}
-	info, err := p.disk.Stat(keptFile)
+	text, err := statefile.Read(p.disk, keptFile, maxKept)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	var text []byte
-	if err == nil && info.Size() > maxKept {
-		err = fmt.Errorf("%d bytes", info.Size())
-	}
-	if err == nil {
-		text, err = p.disk.ReadFile(keptFile)
 	}
 	var form keptForm
 	if err == nil {
@@ -85,25 +78,8 @@ func (p *Puller) keep(manifest, document []byte) error {
 	if err != nil {
 		return err
 	}
-	temporary := keptFile + "." + rand.Text()
-	f, err := p.disk.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = p.disk.Rename(temporary, keptFile)
-	}
-	if err != nil {
-		_ = p.disk.Remove(temporary)
+	if err := statefile.Replace(p.disk, keptFile, fileMode, text); err != nil {
 		return fmt.Errorf("keep assignments: %w", err)
 	}
-	dir, err := p.disk.Open(".")
-	if err != nil {
-		return fmt.Errorf("keep assignments: %w", err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return nil
 }
