@@ -2,53 +2,19 @@ package library
 
 import (
 	"bytes"
-	"encoding/binary"
-	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
-	"unicode/utf16"
 
 	"wimcast/crypto"
+	"wimcast/test/noise"
 )
 
-// testWIM makes a file that is a WIM as far as its tables say: size bytes of noise in place of
-// resources, no entry in the lookup table, and an image for each name.
-func testWIM(size int, seed uint64, names ...string) []byte {
-	b := make([]byte, 208, 208+size)
-	noise := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
-	b = append(b, make([]byte, size)...)
-	_, _ = noise.Read(b[208:])
-	var xml strings.Builder
-	xml.WriteString("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES>")
-	for i, name := range names {
-		fmt.Fprintf(&xml, `<IMAGE INDEX="%d"><NAME>%s</NAME><TOTALBYTES>%d</TOTALBYTES><WINDOWS><ARCH>9</ARCH><EDITIONID>Education</EDITIONID></WINDOWS></IMAGE>`, i+1, name, size)
-	}
-	xml.WriteString("</WIM>")
-	at := len(b)
-	for _, u := range utf16.Encode([]rune(xml.String())) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], 208)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], uint32(len(names)))
-	le.PutUint64(b[48:], 0)
-	le.PutUint64(b[56:], uint64(at))
-	le.PutUint64(b[72:], uint64(len(b)-at))
-	le.PutUint64(b[80:], uint64(at))
-	le.PutUint64(b[88:], uint64(len(b)-at))
-	return b
-}
+func testWIM(size int, seed uint64, names ...string) []byte { return noise.WIM(size, seed, names...) }
 
 func openAt(t *testing.T, dir string) *Library {
 	t.Helper()

@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,7 +14,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unicode/utf16"
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -35,6 +31,7 @@ import (
 	"wimcast/library/servicing"
 	"wimcast/multicast/wire"
 	"wimcast/session"
+	"wimcast/test/noise"
 	"wimcast/unicast/clientlog"
 )
 
@@ -325,31 +322,7 @@ func (c *caller) ask(method, path, body string, header ...string) (*http.Respons
 	return answer, text
 }
 
-// testWIM makes a file that is a WIM as far as its tables say, with one image and noise
-// in place of resources.
-func testWIM(size int, seed uint64, name string) []byte {
-	b := make([]byte, 208+size)
-	noise := rand.NewChaCha8([32]byte{byte(seed)})
-	_, _ = noise.Read(b[208:])
-	xml := fmt.Sprintf("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>%s</NAME><TOTALBYTES>%d</TOTALBYTES>"+
-		"<WINDOWS><ARCH>9</ARCH><EDITIONID>Education</EDITIONID></WINDOWS></IMAGE></WIM>", name, size)
-	at := len(b)
-	for _, u := range utf16.Encode([]rune(xml)) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], 208)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], 1)
-	le.PutUint64(b[56:], uint64(at))
-	le.PutUint64(b[72:], uint64(len(b)-at))
-	le.PutUint64(b[80:], uint64(at))
-	le.PutUint64(b[88:], uint64(len(b)-at))
-	return b
-}
+func testWIM(size int, seed uint64, name string) []byte { return noise.WIM(size, seed, name) }
 
 // add adds a package to the library.
 func (p *point) add(content []byte, name, version string) library.Package {

@@ -3,16 +3,13 @@ package fleet
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-	"unicode/utf16"
 
 	"github.com/opencontainers/image-spec/specs-go/v1"
 	"go.uber.org/goleak"
@@ -21,34 +18,13 @@ import (
 	"wimcast/library"
 	oci "wimcast/library/registry"
 	"wimcast/library/release"
+	"wimcast/test/noise"
 	"wimcast/test/registry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// testWIM makes a file that is a WIM as far as its tables say, with noise in place of resources.
-func testWIM(size int, seed byte) []byte {
-	b := make([]byte, 208+size)
-	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b[208:])
-	at := len(b)
-	for _, u := range utf16.Encode([]rune("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>w</NAME><TOTALBYTES>1</TOTALBYTES></IMAGE></WIM>")) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], 208)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], 1)
-	for _, field := range []int{56, 80} {
-		le.PutUint64(b[field:], uint64(at))
-	}
-	for _, field := range []int{72, 88} {
-		le.PutUint64(b[field:], uint64(len(b)-at))
-	}
-	return b
-}
+func testWIM(size int, seed byte) []byte { return noise.WIM(size, uint64(seed), "w") }
 
 // chunkBytes is the content of a whole chunk.
 const chunkBytes = 16 * crypto.BlockSize

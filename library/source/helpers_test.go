@@ -1,40 +1,19 @@
 package source
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"unicode/utf16"
+
+	"wimcast/test/noise"
 )
 
-// testWIM makes a file that is a WIM as far as its tables say, with noise in place of resources.
-func testWIM(size int) []byte {
-	b := make([]byte, 208+size)
-	_, _ = rand.Read(b[208:])
-	at := len(b)
-	xml := fmt.Sprintf("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>w</NAME><TOTALBYTES>%d</TOTALBYTES></IMAGE></WIM>", size)
-	for _, u := range utf16.Encode([]rune(xml)) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], 208)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], 1)
-	le.PutUint64(b[56:], uint64(at))
-	le.PutUint64(b[72:], uint64(len(b)-at))
-	le.PutUint64(b[80:], uint64(at))
-	le.PutUint64(b[88:], uint64(len(b)-at))
-	return b
-}
+func testWIM(size int) []byte { return noise.WIM(size, rand.Uint64(), "w") }
 
 // put writes files below a folder.
 func put(t *testing.T, dir string, files map[string][]byte) {
@@ -77,9 +56,7 @@ func split(t *testing.T) string {
 	t.Helper()
 	from, dir := t.TempDir(), t.TempDir()
 	for i := range 4 {
-		noise := make([]byte, 700_000)
-		_, _ = rand.Read(noise)
-		put(t, from, map[string][]byte{fmt.Sprint(i): noise})
+		put(t, from, map[string][]byte{fmt.Sprint(i): testWIM(700_000)})
 	}
 	whole := filepath.Join(t.TempDir(), "whole.wim")
 	wimlibImagex(t, "capture", from, whole, "Windows", "--check", "--compress=none")

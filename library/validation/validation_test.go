@@ -2,7 +2,6 @@ package validation
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,36 +12,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf16"
 
 	"wimcast/library"
+	"wimcast/test/noise"
 )
 
-// testWIM makes a file that is a WIM as far as its tables say.
-func testWIM(size int, fill byte) []byte {
-	b := make([]byte, 208+size)
-	for i := range b {
-		b[i] = fill + byte(i%251)
-	}
-	clear(b[:208])
-	at := len(b)
-	xml := fmt.Sprintf("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>w</NAME><TOTALBYTES>%d</TOTALBYTES></IMAGE></WIM>", size)
-	for _, u := range utf16.Encode([]rune(xml)) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], 208)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], 1)
-	le.PutUint64(b[56:], uint64(at))
-	le.PutUint64(b[72:], uint64(len(b)-at))
-	le.PutUint64(b[80:], uint64(at))
-	le.PutUint64(b[88:], uint64(len(b)-at))
-	return b
-}
+func testWIM(size int, seed byte) []byte { return noise.WIM(size, uint64(seed), "w") }
 
 // bed is a library with packages a, b and c, and a validator that reports into a channel.
 type bed struct {

@@ -32,6 +32,7 @@ import (
 	"wimcast/test/bench/light"
 	"wimcast/test/bench/pump"
 	"wimcast/test/lab"
+	"wimcast/test/noise"
 	"wimcast/test/rig"
 )
 
@@ -186,7 +187,7 @@ func (b *bench) image(size int64, clients int) (string, error) {
 		return file, nil
 	}
 	b.say("making an image of %d MiB", size>>20)
-	return file, writeImage(file, size)
+	return file, noise.WriteFile(file, size, 7)
 }
 
 var errNoRoom = errors.New("memory has no room for the files")

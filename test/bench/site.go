@@ -5,11 +5,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +17,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode/utf16"
 
 	"wimcast/test/lab"
 )
@@ -329,36 +326,6 @@ func (w *wireWatch) stop() (first time.Time, carried uint64) {
 // carried waits until the wire has carried so many bytes since the start.
 func (w *wireWatch) carried(ctx context.Context, bytes uint64) error {
 	return until(ctx, func() (bool, error) { return w.sent()-w.base >= bytes, nil })
-}
-
-// writeImage writes a file of noise that is a WIM as far as its tables say.
-func writeImage(file string, size int64) error {
-	const header = 208
-	text := utf16.Encode([]rune("\ufeff<WIM><IMAGE INDEX=\"1\"><NAME>bench</NAME></IMAGE></WIM>"))
-	xml := make([]byte, 0, 2*len(text))
-	for _, unit := range text {
-		xml = binary.LittleEndian.AppendUint16(xml, unit)
-	}
-	at := size - int64(len(xml))
-	b := make([]byte, header)
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], header)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], 1)
-	le.PutUint64(b[56:], uint64(at))
-	le.PutUint64(b[72:], uint64(len(xml)))
-	le.PutUint64(b[80:], uint64(at))
-	le.PutUint64(b[88:], uint64(len(xml)))
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	noise := rand.NewChaCha8([32]byte{7})
-	_, err = io.Copy(f, io.MultiReader(bytes.NewReader(b), io.LimitReader(noise, at-header), bytes.NewReader(xml)))
-	return errors.Join(err, f.Close())
 }
 
 // output returns where a client's file goes.

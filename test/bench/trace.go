@@ -16,6 +16,7 @@ import (
 
 	"wimcast/api"
 	"wimcast/test/lab"
+	"wimcast/test/noise"
 	"wimcast/test/rig"
 )
 
@@ -137,7 +138,7 @@ func (b *bench) traces(ctx context.Context) error {
 	}
 	defer func() { _ = room.Close() }()
 	file := filepath.Join(b.dir, "trace.wim")
-	if err := writeImage(file, traceSize); err != nil {
+	if err := noise.WriteFile(file, traceSize, 7); err != nil {
 		return err
 	}
 	var all [][]sample

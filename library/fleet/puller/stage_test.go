@@ -5,8 +5,6 @@ package puller
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,7 +15,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unicode/utf16"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go/v1"
@@ -30,6 +27,7 @@ import (
 	"wimcast/library/fleet/window"
 	"wimcast/library/registry"
 	"wimcast/library/release"
+	"wimcast/test/noise"
 	server "wimcast/test/registry"
 	"wimcast/test/releases"
 )
@@ -286,26 +284,7 @@ func (p *proxy) count(d digest.Digest) int {
 
 // image makes a WIM of whole blocks of noise, as far as its tables say.
 func image(blocks int, seed uint64) []byte {
-	size := blocks * crypto.BlockSize
-	b := make([]byte, 208+size)
-	noise := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
-	_, _ = noise.Read(b[208:])
-	at := len(b)
-	for _, u := range utf16.Encode([]rune("\ufeff<WIM><TOTALBYTES>1</TOTALBYTES><IMAGE INDEX=\"1\"><NAME>Windows 11</NAME></IMAGE></WIM>")) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], 208)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], 1)
-	le.PutUint64(b[56:], uint64(at))
-	le.PutUint64(b[72:], uint64(len(b)-at))
-	le.PutUint64(b[80:], uint64(at))
-	le.PutUint64(b[88:], uint64(len(b)-at))
-	return b
+	return noise.WIM(blocks*crypto.BlockSize, seed, "Windows 11")
 }
 
 // describe returns what a library says of a WIM file.

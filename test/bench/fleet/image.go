@@ -5,44 +5,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"unicode/utf16"
 )
-
-// writeNoise writes a WIM file of size bytes that is all noise but for its header and its XML: content that nothing compresses.
-func writeNoise(file string, size int64, seed byte) error {
-	const header = 208
-	xml, err := binary.Append(nil, binary.LittleEndian, utf16.Encode([]rune("\ufeff<WIM><IMAGE INDEX=\"1\"><NAME>bench</NAME></IMAGE></WIM>")))
-	if err != nil {
-		return err
-	}
-	at := size - int64(len(xml))
-	b := make([]byte, header)
-	le := binary.LittleEndian
-	copy(b, "MSWIM\x00\x00\x00")
-	le.PutUint32(b[8:], header)
-	le.PutUint32(b[12:], 0x10d00)
-	le.PutUint16(b[40:], 1)
-	le.PutUint16(b[42:], 1)
-	le.PutUint32(b[44:], 1)
-	le.PutUint64(b[56:], uint64(at))
-	le.PutUint64(b[72:], uint64(len(xml)))
-	le.PutUint64(b[80:], uint64(at))
-	le.PutUint64(b[88:], uint64(len(xml)))
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, io.MultiReader(bytes.NewReader(b), io.LimitReader(rand.NewChaCha8([32]byte{seed}), at-header), bytes.NewReader(xml)))
-	return errors.Join(err, f.Close())
-}
 
 // capture makes a WIM file of a folder, compressed as most are.
 func capture(ctx context.Context, folder, file string) error {

@@ -16,6 +16,7 @@ import (
 	"wimcast/library/fleet"
 	"wimcast/library/registry"
 	"wimcast/library/release"
+	"wimcast/test/noise"
 	server "wimcast/test/registry"
 )
 
@@ -126,7 +127,7 @@ func (s *site) distribute(ctx context.Context, p library.Package, point string) 
 func (s *site) release(ctx context.Context, name string, size int64, seed byte) (file, tag string, err error) {
 	say("an image of %d MiB into the registry", size>>20)
 	wim := filepath.Join(s.dir, name+".wim")
-	if err := writeNoise(wim, size, seed); err != nil {
+	if err := noise.WriteFile(wim, size, uint64(seed)); err != nil {
 		return "", "", err
 	}
 	p, err := s.add(ctx, wim, name, "1")
