@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -27,8 +26,6 @@ const (
 	// napTime is asked for; the runtime's timers make it about 1 ms. A receive buffer of 4 MiB
 	// takes that long at 4 GB/s.
 	napTime = 500 * time.Microsecond
-	// dropsWord is where SO_MEMINFO tells drops (SK_MEMINFO_DROPS).
-	dropsWord = 8
 )
 
 // bindAddr is the group itself: a socket bound to any address would hear the port's
@@ -96,12 +93,7 @@ type batchReader struct {
 	vectors [runBuffers]unix.Iovec
 	names   [runBuffers]unix.RawSockaddrInet4
 	control [runBuffers][controlSize]byte
-
-	dropLock sync.Mutex // guards what follows
-	ask      func(fd uintptr)
-	drops    uint64
-	words    [dropsWord + 1]uint32 // of SO_MEMINFO
-	word     uint32                // the kernel's counter when it was last read
+	drops   *Drops
 }
 
 // controlSize holds the one control message that is asked for: UDP_GRO, an int.
@@ -111,7 +103,10 @@ func (b *batchReader) init(conn *net.UDPConn, _ int) (err error) {
 	if b.raw, err = conn.SyscallConn(); err != nil {
 		return err
 	}
-	b.call, b.ask = b.receive, b.askDrops
+	if b.drops, err = NewDrops(conn); err != nil {
+		return err
+	}
+	b.call = b.receive
 	b.buffers = make([]byte, runBuffers*runSize)
 	for i := range b.headers {
 		v := &b.vectors[i]
@@ -195,21 +190,4 @@ func (b *batchReader) source(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4(name.Addr), binary.BigEndian.Uint16(port[:]))
 }
 
-// dropped asks for the counter that SO_RXQ_OVFL would attach to later datagrams:
-// asking also works when nothing follows, and costs nothing for each datagram.
-func (b *batchReader) dropped() uint64 {
-	b.dropLock.Lock()
-	defer b.dropLock.Unlock()
-	_ = b.raw.Control(b.ask) // fails once closed: then the last value stands
-	return b.drops
-}
-
-// askDrops adds what the kernel's counter, which wraps, has grown by.
-func (b *batchReader) askDrops(fd uintptr) {
-	size := uint32(unsafe.Sizeof(b.words))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&b.words)), uintptr(unsafe.Pointer(&size)), 0)
-	if errno == 0 && size == uint32(unsafe.Sizeof(b.words)) {
-		b.drops += uint64(b.words[dropsWord] - b.word)
-		b.word = b.words[dropsWord]
-	}
-}
+func (b *batchReader) dropped() uint64 { return b.drops.Count() }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pion/dtls/v2"
@@ -99,6 +100,9 @@ func Listen(addr netip.AddrPort, cfg ServerConfig) (*Listener, error) {
 
 // Addr returns the address that the socket is bound to.
 func (l *Listener) Addr() netip.AddrPort { return l.socket.bound }
+
+// SyscallConn gives access to the socket, for asking the kernel about it.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.socket.SyscallConn() }
 
 // Accept returns the next association. Its error is ctx's, or has ErrClosed in
 // its chain.

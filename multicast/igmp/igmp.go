@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -43,7 +44,8 @@ type Query struct {
 
 // Listener hears queries on all interfaces of a machine. Safe for concurrent use.
 type Listener struct {
-	conn *ipv4.PacketConn
+	socket *net.IPConn
+	conn   *ipv4.PacketConn // the same
 
 	mu    sync.Mutex
 	heard map[int]Query // the latest, by interface index
@@ -59,8 +61,11 @@ func Listen() (*Listener, error) {
 	if err := conn.SetControlMessage(ipv4.FlagInterface, true); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for IGMP queriers: %w", err), c.Close())
 	}
-	return &Listener{conn: conn, heard: map[int]Query{}}, nil
+	return &Listener{socket: c.(*net.IPConn), conn: conn, heard: map[int]Query{}}, nil
 }
+
+// SyscallConn gives access to the socket, for asking the kernel about it.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.socket.SyscallConn() }
 
 // Run hears queries until ctx ends, and closes the socket.
 func (l *Listener) Run(ctx context.Context) {

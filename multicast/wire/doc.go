@@ -5,7 +5,8 @@
 // The package only turns structs into bytes and back. It imports nothing else
 // of wimcast, keeps no state, reads no clock, and never panics on input: every
 // parse function accepts exactly what the append function of the same type
-// writes, and returns ErrMalformed for all else. Parsed messages don't alias the
+// writes, and returns ErrMalformed for all else; but for flags of a status that it
+// doesn't know, which it ignores. Parsed messages don't alias the
 // input, except where a comment says so.
 package wire
 

@@ -33,6 +33,7 @@ const (
 	TypeDeploymentsWanted Type = 0x10
 	TypeDeployments       Type = 0x90
 	TypeProbeWanted       Type = 0x11
+	TypeHaveMap           Type = 0x12
 	TypeProbeGranted      Type = 0x91
 	TypeProbeRefused      Type = 0x92
 	TypeProbeSent         Type = 0x93
@@ -115,6 +116,8 @@ func Parse(b []byte) (Message, error) {
 		return parseProbeGranted(r)
 	case TypeProbeRefused:
 		return parseProbeRefused(r)
+	case TypeHaveMap:
+		return parseHaveMap(r)
 	case TypeProbeSent:
 		return parseProbeSent(r)
 	default:

@@ -14,6 +14,7 @@ const (
 	NoticeJoinAgain // with what one has: another session of the package is the right one now
 	NoticeDropped   // too slow for the session
 	NoticeCancelled // the operator cancelled the session
+	NoticeMapWanted // once, of a client that hears no status
 )
 
 // Notice tells a client what it must do; sent three times, not acknowledged.
@@ -33,7 +34,7 @@ func (m *Notice) Append(b []byte) []byte {
 
 func parseNotice(r *reader) (*Notice, error) {
 	m := &Notice{Client: r.u32(), Kind: NoticeKind(r.u8()), Text: r.text()}
-	r.check(m.Kind >= NoticeEvicted && m.Kind <= NoticeCancelled)
+	r.check(m.Kind >= NoticeEvicted && m.Kind <= NoticeMapWanted)
 	if err := r.end("notice"); err != nil {
 		return nil, err
 	}

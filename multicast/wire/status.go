@@ -63,6 +63,8 @@ type Status struct {
 	RateLimit uint64        // bytes/s, never exceeded
 	Promises  []Promise     // at most MaxPromises
 	Reporters []uint32      // client numbers, at most MaxReporters
+	// MapsWanted: somebody watches the session, and its clients tell their have-maps.
+	MapsWanted bool
 
 	// While the session waits for its start, in state Waiting.
 	Scheduled  bool          // it waits for its start; the rest is zero otherwise
@@ -71,7 +73,11 @@ type Status struct {
 	StartIn    time.Duration // until it starts at the latest, whole ms on the wire, 49 days at most
 }
 
-const flagScheduled = 1
+// Flags of a status. Those that aren't known are ignored: a newer server may have more.
+const (
+	flagScheduled  = 1
+	flagMapsWanted = 2
+)
 
 // AppendStatus appends the payload of a status packet with its signature over
 // session and header, which must be the packet's header as sent.
@@ -82,6 +88,9 @@ func AppendStatus(b []byte, s *Status, session [16]byte, header []byte, key ed25
 	var flags byte
 	if s.Scheduled {
 		flags |= flagScheduled
+	}
+	if s.MapsWanted {
+		flags |= flagMapsWanted
 	}
 	b = append(b, byte(s.State), flags)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(promises)))
@@ -129,8 +138,7 @@ func ParseStatus(b []byte, session [16]byte, header []byte, key ed25519.PublicKe
 	s := &Status{State: State(r.u8())}
 	r.check(s.State <= Ended)
 	flags := r.u8()
-	r.check(flags <= flagScheduled)
-	s.Scheduled = flags&flagScheduled != 0
+	s.Scheduled, s.MapsWanted = flags&flagScheduled != 0, flags&flagMapsWanted != 0
 	promises, reporters := int(r.u16()), int(r.u8())
 	r.zero(3)
 	r.check(promises <= MaxPromises && reporters <= MaxReporters)

@@ -21,13 +21,23 @@ const (
 	UnicastOnly                    // isn't allowed multicast: by its certificate's role, or by the package's flag
 )
 
+var reasonWords = [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator", "too_slow", "overflow", "unicast_only"}
+
 // String returns the reason's word.
 func (r Reason) String() string {
-	words := [...]string{"", "group_silent", "out_of_reach", "join_failed", "costly", "operator", "too_slow", "overflow", "unicast_only"}
-	if r == 0 || int(r) >= len(words) {
+	if r == 0 || int(r) >= len(reasonWords) {
 		return fmt.Sprintf("reason(%d)", uint8(r))
 	}
-	return words[r]
+	return reasonWords[r]
+}
+
+// Reasons returns all of them: a closed list.
+func Reasons() []Reason {
+	all := make([]Reason, len(reasonWords)-1)
+	for i := range all {
+		all[i] = Reason(i + 1)
+	}
+	return all
 }
 
 // UnicastWanted asks to take the rest by unicast.

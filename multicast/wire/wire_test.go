@@ -81,6 +81,9 @@ func samples() []Message {
 		probeSample(),
 		&ProbeRefused{Request: 8, Code: ProbeTooSoon, Again: 42 * time.Second, Text: "one a minute"},
 		&ProbeSent{Request: 8, Packets: 1690},
+		&HaveMap{Client: 3, Sequence: 9, Cells: 5, Levels: []byte{0xff, 0x81, 0x70}},
+		&HaveMap{Client: 3, Sequence: 1, Cells: MaxCells, Levels: bytes.Repeat([]byte{0xf0}, MaxCells/2)},
+		&Notice{Client: 3, Kind: NoticeMapWanted},
 	}
 }
 
@@ -172,6 +175,11 @@ func TestHostileMessages(t *testing.T) {
 		"applied, other flags":      append(append([]byte{0x0e}, make([]byte, 20)...), append([]byte{2}, make([]byte, 11)...)...),
 		"applied for a year":        (&Applied{Took: 365 * 24 * time.Hour}).Append(nil),
 		"unlocked, other code":      (&Unlocked{Code: Full}).Append(nil),
+		"map of no cells":           (&HaveMap{Client: 1, Sequence: 1}).Append(nil),
+		"map, sequence 0":           (&HaveMap{Client: 1, Cells: 1, Levels: []byte{0xf0}}).Append(nil),
+		"map of 257 cells":          (&HaveMap{Client: 1, Sequence: 1, Cells: 257, Levels: make([]byte, 129)}).Append(nil),
+		"map, a cell more":          (&HaveMap{Client: 1, Sequence: 1, Cells: 1, Levels: []byte{0xf1}}).Append(nil),
+		"notice of kind 9":          (&Notice{Client: 1, Kind: NoticeMapWanted + 1}).Append(nil),
 	} {
 		if m, err := Parse(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v", name, m, err)
@@ -243,6 +251,26 @@ func statusSample() *Status {
 	}
 }
 
+// watchedSample is a status while somebody watches the session.
+func watchedSample() *Status {
+	s := statusSample()
+	s.MapsWanted = true
+	return s
+}
+
+// TestStatusOfANewerServer: flags that aren't known are ignored.
+func TestStatusOfANewerServer(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	header := make([]byte, HeaderLen)
+	b := AppendStatus(nil, watchedSample(), [16]byte{}, header, key)
+	body := b[:len(b)-ed25519.SignatureSize]
+	body[1] |= 0xfc
+	copy(b[len(body):], ed25519.Sign(key, signedStatus([16]byte{}, header, body)))
+	if got, err := ParseStatus(b, [16]byte{}, header, key.Public().(ed25519.PublicKey)); err != nil || !reflect.DeepEqual(got, watchedSample()) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, 32))
 	public := key.Public().(ed25519.PublicKey)
@@ -284,7 +312,7 @@ func TestStatusGolden(t *testing.T) {
 	header := make([]byte, HeaderLen)
 	Header{Kind: KindStatus, Number: 5}.Put(header)
 	var got strings.Builder
-	for _, s := range []*Status{statusSample(), waitingSample()} {
+	for _, s := range []*Status{statusSample(), waitingSample(), watchedSample()} {
 		fmt.Fprintf(&got, "%v %s\n", s.State, hex.EncodeToString(AppendStatus(nil, s, filled[[16]byte](1), header, key)))
 	}
 	if *update {
@@ -385,7 +413,12 @@ func FuzzParseStatus(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := AppendStatus(nil, s, [16]byte{}, header, key); !bytes.Equal(again, b) {
+		again := AppendStatus(nil, s, [16]byte{}, header, key)
+		if unknown := b[1] &^ (flagScheduled | flagMapsWanted); unknown != 0 { // which is ignored, and signed
+			b[1] ^= unknown
+			again, b = again[:len(again)-ed25519.SignatureSize], b[:len(b)-ed25519.SignatureSize]
+		}
+		if !bytes.Equal(again, b) {
 			t.Errorf("%x re-encodes as %x", b, again)
 		}
 	})
