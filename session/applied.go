@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"wimcast/crypto"
 	"wimcast/multicast/wire"
@@ -24,7 +25,7 @@ type Applied struct {
 	Package string
 	Client  uint32
 	Name    string
-	Path    string // where most of its bytes came from: multicast, unicast, seed
+	Path    string // where most of its bytes came from: one of Paths
 	Failed  bool
 	Index   int // of the image in the WIM, 0 where it didn't come to that
 	Took    time.Duration
@@ -35,9 +36,9 @@ type Applied struct {
 // result is its word in metrics.
 func (a *Applied) result() string {
 	if a.Failed {
-		return "apply_failed"
+		return resultApplyFailed
 	}
-	return "applied"
+	return resultApplied
 }
 
 // tellPatience bounds how long TellApplied tries.
@@ -115,11 +116,11 @@ func (s *Server) hearApplied(l *link, m *wire.Applied) {
 	told.Failed, told.Index, told.Took, told.Reason, told.At = m.Failed, int(m.Index), m.Took, m.Reason, time.Now()
 	s.totalsLocked(told.Package).Results[[2]string{told.result(), told.Path}]++
 	s.mu.Unlock()
-	log := s.cfg.Log.Info
+	level := zapcore.InfoLevel
 	if told.Failed {
-		log = s.cfg.Log.Warn
+		level = zapcore.WarnLevel
 	}
-	log("client applied", zap.String("client", told.Name), zap.String("session", told.ID), zap.String("package", told.Package), zap.String("result", told.result()),
+	s.cfg.Log.Log(level, "client applied", zap.String("client", told.Name), zap.Uint32("number", told.Client), zap.String("session", told.ID), zap.String("package", told.Package), zap.String("result", told.result()),
 		zap.Int("index", told.Index), zap.Duration("took", told.Took), zap.String("reason", told.Reason))
 	if s.cfg.Observer != nil {
 		s.cfg.Observer.ClientApplied(told)

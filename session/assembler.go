@@ -102,7 +102,8 @@ type imageState struct {
 	manifestHash map[int]crypto.Hash
 	manifest     *crypto.Manifest // once whole
 
-	have     *bitset             // image blocks proven
+	have     *bitset             // image blocks proven,
+	cells    cellCounts          // and how many of each cell
 	unproven map[int]crypto.Hash // stored, waiting for the manifest
 	busy     map[int]bool        // stream blocks with the prover
 	claims   map[int]bool        // image blocks of an earlier try, to be proven again
@@ -130,7 +131,7 @@ const (
 func newImageState(digest crypto.Hash, geo geometry) *imageState {
 	return &imageState{
 		digest: digest, geo: geo, manifestData: make([]byte, geo.manifest), manifestHave: newBitset(geo.m), manifestHash: map[int]crypto.Hash{},
-		have: newBitset(geo.b), unproven: map[int]crypto.Hash{}, busy: map[int]bool{}, sources: map[int]source{}, claims: map[int]bool{},
+		have: newBitset(geo.b), cells: newCellCounts(geo.b), unproven: map[int]crypto.Hash{}, busy: map[int]bool{}, sources: map[int]source{}, claims: map[int]bool{},
 		open: map[int]*openBlock{}, spilled: map[int]*symbolSet{},
 	}
 }

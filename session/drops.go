@@ -11,6 +11,7 @@ const (
 	dropStranger               // a message that doesn't fit its association
 	dropRange                  // names a block that isn't there
 	dropMailbox                // the session's mailbox was full
+	dropMap                    // nobody watches, or the client tells too often
 	dropControlSend            // the control channel didn't take a message
 	dropLength
 	dropKind
@@ -24,7 +25,7 @@ const (
 )
 
 var dropWords = [dropReasons]string{
-	"malformed", "stranger", "range", "mailbox_full", "control_send",
+	"malformed", "stranger", "range", "mailbox_full", "map_ignored", "control_send",
 	"length", "kind", "session_tag", "unknown_epoch", "window", "duplicate", "seal", "status",
 }
 

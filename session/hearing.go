@@ -51,6 +51,7 @@ type hearing struct {
 	ticked    time.Time
 	published time.Time // Progress, last
 	reportAt  time.Time
+	maps      mapTeller
 	sequence  uint32
 	answered  uint32 // newest report that the server answered
 	unicast   *unicasting
@@ -313,5 +314,10 @@ func (h *hearing) close() {
 	h.meter = meter{}
 }
 
-// leave tells the server that the client goes, once.
-func (h *hearing) leave() { h.sendDone(wire.Left, "the client was stopped") }
+// leave tells the server that the client goes, once, and to those who watch what it has then.
+func (h *hearing) leave() {
+	if h.maps.wanted && h.image.geo.b > 0 {
+		h.sendMap(h.image.cells.levels())
+	}
+	h.sendDone(wire.Left, "the client was stopped")
+}

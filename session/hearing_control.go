@@ -48,6 +48,8 @@ func (h *hearing) hearNotice(now time.Time, m *wire.Notice) {
 			h.notify(EventMoved, "%s", m.Text)
 		}
 		h.moved = true
+	case wire.NoticeMapWanted:
+		h.maps.asked = true
 	case wire.NoticeGoUnicast:
 		h.wantUnicast(now, wire.OperatorHand)
 	case wire.NoticeEnded, wire.NoticeServerStops:

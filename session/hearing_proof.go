@@ -76,6 +76,7 @@ func (r *Receiver) proven(i int, from source) {
 	if !r.image.have.set(i) {
 		return
 	}
+	r.image.cells.add(i)
 	n := int64(crypto.BlockLen(r.image.geo.image, i))
 	switch from {
 	case fromMulticast:

@@ -37,6 +37,7 @@ func (h *hearing) tick(now time.Time) (over bool, err error) {
 	h.tickRoots(now)
 	h.tickCheckpoint(now)
 	h.tickReport(now)
+	h.tickMap(now)
 	if h.unicast == nil {
 		h.tickAsk(now)
 	}

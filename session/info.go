@@ -25,6 +25,31 @@ const (
 	ClientDropped   ClientState = "dropped" // too slow, and the policy is to drop
 )
 
+// Results returns the words for how a client ended, and for what came of its applying: a closed list, the label result of
+// wimcast_client_results_total.
+func Results() []string {
+	return []string{
+		string(ClientProven), string(ClientFailed), string(ClientLeft), string(ClientLost), string(ClientEvicted), string(ClientDropped),
+		resultApplied, resultApplyFailed,
+	}
+}
+
+// What came of applying.
+const (
+	resultApplied     = "applied"
+	resultApplyFailed = "apply_failed"
+)
+
+// Where most of a client's bytes came from.
+const (
+	pathMulticast = "multicast"
+	pathUnicast   = "unicast"
+	pathSeed      = "seed"
+)
+
+// Paths returns the words for where most of a client's bytes came from: a closed list.
+func Paths() []string { return []string{pathMulticast, pathUnicast, pathSeed} }
+
 // ended reports whether the client has no part in the session any more.
 func (s ClientState) ended() bool {
 	switch s {
@@ -61,6 +86,10 @@ type ClientInfo struct {
 	Muted                                bool // NACKs beyond its limits are being ignored
 
 	Slow Slowness
+
+	// Map is what it has proven, as it told while somebody watches the session: MapCells cells of 4 bits, the first in the upper half of
+	// the first byte, 15 where all is proven. nil: it told none. Shared, not to be changed.
+	Map []byte
 
 	// Bytes of the image, as the client told when it was done.
 	Multicast, Unicast, Held, Seed int64

@@ -174,7 +174,7 @@ func (s *Server) runsLocked(key sessionKey) bool {
 func (s *sender) demote(now time.Time, m *member, why string) {
 	s.server.place(s.key, machineKey(m.info.Peer, m.info.Machine), true)
 	m.acted(now, "demoted")
-	s.log.Info("client demoted to a slower session", zap.String("client", m.info.Name), zap.String("cause", string(m.info.Slow.Cause)), zap.String("reason", why))
+	s.of(m).Info("client demoted to a slower session", zap.String("cause", string(m.info.Slow.Cause)), zap.String("reason", why))
 	s.move(now, m, ClientDemoted, why, "too slow for this session ("+why+"); going on in a slower one with what is there")
 	s.askNeed()
 }
@@ -241,7 +241,7 @@ func (s *sender) hearClimb(now time.Time, m *member, took time.Duration) {
 	}
 	s.server.place(s.key, machine, false)
 	text := fmt.Sprintf("keeps up for %v at %.1f MB/s; back to the faster session", after, m.pace.sent/1e6)
-	s.log.Info("client moves up to the faster session", zap.String("client", m.info.Name), zap.String("reason", text))
+	s.of(m).Info("client moves up to the faster session", zap.String("reason", text))
 	s.move(now, m, ClientLeft, "moved up: "+text, text)
 }
 

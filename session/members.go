@@ -51,16 +51,17 @@ func (s *sender) join(l *link, join *wire.Join, number uint32, why string, apply
 		s.schedule.joined(now, join.Begun)
 		m.last, m.pace, m.info.Slow = wire.Report{}, pace{}, Slowness{} // the client counts from its join
 		m.clean, m.caused, m.notices = 0, 0, notices{}
+		m.maps.sequence, m.info.Map = 0, nil
 		m.asked, m.from, m.reported, m.first = 0, s.number-1, s.number, nil
 		m.info.Held = clampBytes(uint64(join.HeldBlocks)*crypto.BlockSize, s.geo.image)
-		s.log.Info("client joined", zap.String("client", m.info.Name), zap.Uint32("number", m.number), zap.Stringer("from", l.peer.Addr),
+		s.of(m).Info("client joined", zap.Stringer("from", l.peer.Addr), zap.String("certificate", l.peer.Name),
 			zap.Uint32("blocks_held", join.HeldBlocks))
 	}
 	s.idle = time.Time{}
 	notice, source := s.way(l, join)
 	alone := s.lane == unicastLane
 	if notice != "" && !alone && !again {
-		s.log.Warn("the group doesn't get to a client", zap.String("client", m.info.Name), zap.Stringer("from", l.peer.Addr), zap.String("text", notice))
+		s.of(m).Warn("the group doesn't get to a client", zap.Stringer("from", l.peer.Addr), zap.String("text", notice))
 	}
 	if alone {
 		notice = s.byUnicast(m, why)
@@ -130,6 +131,8 @@ func (s *sender) hear(l *link, message wire.Addressed) {
 		m.epoch = max(m.epoch, min(message.Number, s.epoch))
 	case *wire.Done:
 		s.hearDone(now, m, message)
+	case *wire.HaveMap:
+		s.hearMap(now, m, message)
 	case *wire.UnicastWanted:
 		s.hearUnicastWanted(now, m, message)
 	}
@@ -150,7 +153,7 @@ func (s *sender) sendRoots(m *member, wanted *wire.RootsWanted) {
 func (s *sender) hearNeed(now time.Time, m *member, need *wire.Need) {
 	doubted, left := s.doubted(m), s.geo.blocks()
 	if doubted {
-		m.info.Muted = true
+		s.mute(m)
 		if s.need.count > 0 || len(s.debts.owed) > 0 {
 			return // it asks again
 		}
@@ -188,7 +191,7 @@ func (s *sender) hearNACK(now time.Time, m *member, nack *wire.NACK) {
 		return
 	}
 	if s.doubted(m) {
-		m.info.Muted = true
+		s.mute(m)
 		s.info.NACKs.Limited++
 		return
 	}
@@ -269,7 +272,7 @@ func (s *sender) toUnicast(m *member, reason wire.Reason) {
 	m.info.State, m.info.Reason = ClientUnicast, reason.String()
 	s.server.sparePlace(s.key, machineKey(m.info.Peer, m.info.Machine))
 	s.server.totals(s.pkg.Name, func(t *PackageTotals) { t.Fallbacks[reason.String()]++ })
-	s.log.Info("client goes unicast", zap.String("client", m.info.Name), zap.String("reason", reason.String()))
+	s.of(m).Info("client goes unicast", zap.String("reason", reason.String()))
 }
 
 func (s *sender) hearUnicastWanted(now time.Time, m *member, wanted *wire.UnicastWanted) {
@@ -288,7 +291,7 @@ func (s *sender) hearUnicastWanted(now time.Time, m *member, wanted *wire.Unicas
 		answer.Text = fmt.Sprintf("package %s is multicast-only; mend multicast on this network, or the operator allows unicast: wimcast image set %q --no-multicast-only", s.pkg.Name, s.pkg.Name)
 		if m.info.Reason != wanted.Reason.String() {
 			m.info.Reason = wanted.Reason.String()
-			s.log.Warn("client can't hear the group of a multicast-only package", zap.String("client", m.info.Name), zap.String("reason", wanted.Reason.String()))
+			s.of(m).Warn("client can't hear the group of a multicast-only package", zap.String("reason", wanted.Reason.String()))
 		}
 	}
 	m.link.send(answer)
@@ -303,14 +306,9 @@ func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
 	}
 	last := m.last
 	m.last, m.reported = *r, s.number
+	s.askMap(now, m, r)
 	info := &m.info
-	if info.Proven != int(r.Proven) {
-		s.info.Progress = now
-	}
-	info.Proven, info.Progress = int(min(r.Proven, uint32(s.geo.b))), 1
-	if s.geo.b > 0 {
-		info.Progress = float64(info.Proven) / float64(s.geo.b)
-	}
+	s.proves(now, m, int(min(r.Proven, uint32(s.geo.b))))
 	if info.State == ClientUnicast && !r.OnUnicast && m.notices.left == 0 {
 		m.notify(now, wire.NoticeGoUnicast, "fetch the rest by unicast: "+info.Reason) // it missed that
 	}
@@ -333,6 +331,7 @@ func (s *sender) hearReport(now time.Time, m *member, r *wire.Report) {
 	}
 	opened, lost := grown(last.Opened, r.Opened), grown(last.Lost, r.Lost)
 	buffer, disk := grown(last.KernelDrops, r.KernelDrops), grown(last.DiskDrops, r.DiskDrops)
+	s.heard.opened, s.heard.lost = s.heard.opened+opened, s.heard.lost+lost
 	s.hearPace(now, m, opened, lost, buffer, disk)
 	if s.state != wire.Casting || info.State != ClientReceiving {
 		return
@@ -376,7 +375,7 @@ func (s *sender) hearDone(now time.Time, m *member, done *wire.Done) {
 	switch done.Result {
 	case wire.Proven:
 		state = ClientProven
-		m.info.Proven, m.info.Progress = s.geo.b, 1
+		s.proves(now, m, s.geo.b)
 		s.info.Progress = now
 	case wire.Left:
 		state = ClientLeft
@@ -396,13 +395,13 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 	s.freePlace(m)
 	s.server.revoke(m.token)
 	m.token = [32]byte{} // should the client come back with its resume token, it gets another one
-	path := "multicast"
+	path := pathMulticast
 	switch most := max(m.info.Multicast, m.info.Unicast, m.info.Seed); most {
 	case m.info.Multicast:
 	case m.info.Unicast:
-		path = "unicast"
+		path = pathUnicast
 	default:
-		path = "seed"
+		path = pathSeed
 	}
 	if state == ClientProven {
 		s.mayApply(now, m, path)
@@ -413,7 +412,7 @@ func (s *sender) endClient(now time.Time, m *member, state ClientState, reason s
 		t.ProvenUnicast += uint64(m.info.Unicast)
 		t.ProvenSeed += uint64(m.info.Seed)
 	})
-	s.log.Info("client ended", zap.String("client", m.info.Name), zap.String("state", string(state)), zap.String("reason", m.info.Reason))
+	s.logClientEnd(now, m, path)
 	if o := s.server.cfg.Observer; o != nil {
 		o.ClientEnded(s.snapshotAlone(), m.info)
 	}

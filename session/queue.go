@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"wimcast/multicast/wire"
 )
 
@@ -272,6 +274,8 @@ func (s *Server) enqueue(now time.Time, l *link, key sessionKey, machine string,
 		s.queue = append(s.queue, &queuedClient{
 			key: key, machine: machine, info: QueuedInfo{Name: clientName(l.peer, join.Machine), Peer: l.peer, Package: pkg.Name, Since: now},
 		})
+		s.cfg.Log.Info("client waits for a place", zap.String("client", clientName(l.peer, join.Machine)), zap.Stringer("from", l.peer.Addr), zap.String("package", pkg.Name),
+			zap.String("deployment", pkg.Deployment), zap.String("limit", string(lacks)))
 	}
 	q := s.queue[i]
 	q.link, q.asked, q.most, q.limit = l, now, pkg.Rules.MaxClients, lacks

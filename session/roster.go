@@ -35,10 +35,14 @@ type member struct {
 	caused  int64  // symbols sent for this client alone
 	notices notices
 
+	most     int  // blocks that it said at most to have proven
+	muteTold bool // the log says that it is muted
+
 	allowance float64 // NACKs it may still send
 	refilled  time.Time
 	last      wire.Report // for differences between reports
 	pace      pace
+	maps      mapHearing
 	asked     int64         // symbols that it alone asked for, of what went out since its join
 	from      uint64        // packet number at its join
 	reported  uint64        // packet number at its latest report

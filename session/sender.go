@@ -103,22 +103,26 @@ type sender struct {
 	room      headcount // of the whole cast,
 	countedAt time.Time // as counted then
 
-	attempt attempt
-	paceAt  time.Time     // when clients' pace is looked after next
-	limit   float64       // bytes/s: the operator's ceiling of this session, 0 for none
-	sends   atomic.Uint64 // bits of the rate while it casts, for the slower session
-	silence silence
-	climbAt time.Time // when the slower session got more of the ceiling, to show what its clients take
-	random  *rand.Rand
-	pass    uint32
-	state   wire.State
-	endTold int       // statuses since the latest pass end
-	idle    time.Time // since when nobody has a part in the session
-	ending  string    // reason, once it ends
-	stops   bool      // as the server stops
-	info    SessionInfo
-	told    told[wire.State]
-	arena   []byte
+	attempt   attempt
+	paceAt    time.Time     // when clients' pace is looked after next
+	limit     float64       // bytes/s: the operator's ceiling of this session, 0 for none
+	sends     atomic.Uint64 // bits of the rate while it casts, for the slower session
+	silence   silence
+	climbAt   time.Time    // when the slower session got more of the ceiling, to show what its clients take
+	watched   atomic.Int32 // how many watch the session
+	heard     heardTotals
+	full      []byte    // the map of a client that has it all, once needed
+	watchedAt time.Time // when somebody did last; zero: there are no maps
+	random    *rand.Rand
+	pass      uint32
+	state     wire.State
+	endTold   int       // statuses since the latest pass end
+	idle      time.Time // since when nobody has a part in the session
+	ending    string    // reason, once it ends
+	stops     bool      // as the server stops
+	info      SessionInfo
+	told      told[wire.State]
+	arena     []byte
 }
 
 // rekeying is a change of epoch under way: nothing is sealed meanwhile.
@@ -215,6 +219,7 @@ func (s *sender) tend(now time.Time) {
 	s.tendStart(now)
 	s.tendLeaving()
 	s.debts.forget(now)
+	s.tendWatch(now)
 	if !now.Before(s.paceAt) {
 		s.paceAt = now.Add(tendPaceEvery)
 		s.tendPace(now)
@@ -292,7 +297,7 @@ func (s *sender) sendStatus(now time.Time) {
 	status := &wire.Status{
 		State: s.state, Epoch: s.epoch, Pass: s.pass, Cursor: uint32(s.cursor), Clients: uint32(s.roster.present()),
 		GRTT: s.grtt.value(), Rate: uint64(s.law.rate), RateLimit: uint64(s.law.ceiling),
-		Promises: s.debts.promises(wire.MaxPromises), Reporters: s.reporters(),
+		Promises: s.debts.promises(wire.MaxPromises), Reporters: s.reporters(), MapsWanted: s.watched.Load() > 0,
 	}
 	s.tellWaiting(now, status)
 	s.tellRoom(status)
@@ -474,8 +479,7 @@ func (s *sender) finish() {
 	}
 	s.tellSession(now)
 	info := s.snapshot()
-	s.log.Info("session ended", zap.String("reason", s.ending), zap.Uint64("source_packets", info.Sent.SourcePackets),
-		zap.Uint64("parity_packets", info.Sent.ParityPackets))
+	s.logEnd(&info)
 	s.server.sessionEnded(s, info)
 }
 
@@ -491,7 +495,7 @@ func (s *sender) snapshot() SessionInfo {
 	info.Clients = make([]ClientInfo, 0, len(s.roster.members))
 	for _, m := range s.roster.sorted() {
 		c := m.info
-		c.Slow = s.slowness(now, m)
+		c.Slow, c.Map = s.slowness(now, m), s.mapOf(m)
 		info.Clients = append(info.Clients, c)
 	}
 	return info

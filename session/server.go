@@ -43,6 +43,9 @@ type ServerConfig struct {
 	Lock     lock
 	Observer Observer // may be nil
 	Watcher  Watcher  // may be nil
+	// Number returns the number of the next session, its id without the s, each once; nil counts from 1. It is called in the
+	// middle of joins, one at a time, and mustn't wait for the server.
+	Number func() int
 	// Revoked hears of each unicast token that is good no more; may be nil.
 	Revoked func(token [32]byte)
 	Log     *zap.Logger
@@ -283,7 +286,11 @@ func (s *Server) sessionFor(key sessionKey, pkg *Package) (*sender, error) {
 func (s *Server) newSender(key sessionKey, pkg *Package, group *Group) *sender {
 	now := time.Now()
 	s.count++
-	id := fmt.Sprintf("s%d", s.count)
+	number := s.count
+	if s.cfg.Number != nil {
+		number = s.cfg.Number()
+	}
+	id := fmt.Sprintf("s%d", number)
 	geo := newGeometry(pkg.Content.Size(), s.symbolSize())
 	manifest := pkg.Content.Manifest().Marshal()
 	_, signer, err := ed25519.GenerateKey(nil)

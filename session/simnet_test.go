@@ -398,6 +398,7 @@ func (f *simTarget) Checkpoint(have iter.Seq[int], manifest []byte) error {
 type simFetcher struct {
 	room *room
 	lies bool
+	slow time.Duration // per block; 0: 1 ms
 }
 
 func (f *simFetcher) Manifest(context.Context) ([]byte, error) {
@@ -410,7 +411,7 @@ func (f *simFetcher) Fetch(ctx context.Context, first, count int, deliver func(i
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Millisecond):
+		case <-time.After(cmp.Or(f.slow, time.Millisecond)):
 		}
 		n, err := f.room.content.ReadBlock(i, buf)
 		if err != nil {
@@ -440,6 +441,8 @@ type room struct {
 	pool    int                    // groups; 0: any number
 	lock    lock                   // what holds clients back; nil: nothing
 	deploy  func(*Package, Peer)   // changes a package that is opened; nil: nothing
+
+	said func(client string, message []byte) // sees what clients tell the server; nil: nobody
 
 	deployed func(Peer) ([]Deployed, error) // what is listed; nil: nothing
 
@@ -649,7 +652,11 @@ func (c *roomClient) dial(context.Context) (Control, error) {
 		peer.Machine[15] = c.bound
 		_ = s.Serve(context.Background(), peer, server)
 	})
-	return &simControl{link: c.link, in: down, out: up}, nil
+	said := &simControl{link: c.link, in: down, out: up}
+	if r.said != nil {
+		said.tap = func(message []byte) { r.said(c.name, message) }
+	}
+	return said, nil
 }
 
 func (c *roomClient) hear(group netip.AddrPort, _ netip.Addr) (Hearer, error) {

@@ -302,7 +302,7 @@ func (s *sender) tendPace(now time.Time) {
 	if now.Sub(a.since) < heldFor || now.Before(a.next) {
 		return
 	}
-	s.log.Debug("rate is tried without a client", zap.String("client", m.info.Name), zap.Float64("rate", s.law.rate))
+	s.of(m).Debug("rate is tried without a client", zap.Float64("rate", s.law.rate))
 	a.out, a.until = map[uint32]bool{m.number: true}, now.Add(tryFor)
 	s.exclude(now, m)
 }
@@ -358,7 +358,7 @@ func (s *sender) actOn(now time.Time, m *member) {
 	m.pace.acted = true
 	why := s.slowText(m)
 	if f, known := m.pace.fault(); known {
-		s.log.Warn("a slow client loses packets", zap.String("client", m.info.Name), zap.String("text", f.String()))
+		s.of(m).Warn("a slow client loses packets", zap.String("text", f.String()))
 	}
 	switch s.policy() {
 	case SlowDemote:
@@ -372,7 +372,7 @@ func (s *sender) actOn(now time.Time, m *member) {
 	case SlowDrop:
 		s.drop(now, m, why)
 	default:
-		s.log.Info("client is slow", zap.String("client", m.info.Name), zap.String("cause", string(m.info.Slow.Cause)), zap.String("reason", why))
+		s.of(m).Info("client is slow", zap.String("cause", string(m.info.Slow.Cause)), zap.String("reason", why))
 		m.acted(now, "waited for, down to the floor")
 	}
 }

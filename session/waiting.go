@@ -224,7 +224,6 @@ func (s *Server) WaitLonger(id string, by time.Duration) (SessionInfo, error) {
 		if err := sender.schedule.prolong(by); err != nil {
 			return &RuleError{fmt.Errorf("session %s: %w; nothing changed", id, err)}
 		}
-		sender.log.Info("start put off by the operator", zap.Duration("by", by), zap.Time("deadline", sender.schedule.deadline(&sender.rules)))
 		return nil
 	})
 }

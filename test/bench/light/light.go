@@ -37,6 +37,7 @@ type Config struct {
 	Package   string
 	Interface string // to hear the group on
 	Clients   int
+	First     int // number of the first one: several groups at a time must not claim to be the same machines
 }
 
 // Run makes the control channels of all clients, writes a line to out, waits for one from in, and then
@@ -62,7 +63,7 @@ func Run(ctx context.Context, c Config, in io.Reader, out io.Writer) error {
 	clients := make([]*client, c.Clients)
 	err = each(len(clients), dialAtOnce, func(i int) error {
 		conn, err := keyex.Dial(ctx, addr, credentials)
-		clients[i] = &client{Config: c, number: i, addr: addr, credentials: credentials, first: conn}
+		clients[i] = &client{Config: c, number: c.First + i, addr: addr, credentials: credentials, first: conn}
 		return err
 	})
 	if err != nil {
