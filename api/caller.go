@@ -8,9 +8,9 @@ import (
 // Caller is who made a request: the holder of a certificate over HTTPS, or a process on
 // this machine that opened the socket.
 type Caller struct {
-	Name    string // of the certificate; on the socket the user's, where the system knows it
+	Name    string // of the certificate; on the socket the user's, where the system knows it; on the page who made its link
 	Role    string // operator, viewer or worker; who can open the socket is an operator
-	Serial  string // of the certificate; "" on the socket
+	Serial  string // of the certificate; "" on the socket, and on the page with a link
 	Address string // the other end of the connection; "" on the socket
 	UID     int    // of the process; -1 over HTTPS, and where the system doesn't tell
 }
@@ -20,6 +20,8 @@ func (c Caller) String() string {
 	switch {
 	case c.Serial != "":
 		return fmt.Sprintf("%s (%s, serial %s, from %s)", c.Name, c.Role, c.Serial, c.Address)
+	case c.Address != "":
+		return fmt.Sprintf("%s (%s, on the web page, from %s)", c.Name, c.Role, c.Address)
 	case c.UID < 0:
 		return "somebody on the admin socket"
 	case c.Name != "":
@@ -40,3 +42,6 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 	c, ok := ctx.Value(callerKey{}).(Caller)
 	return c, ok
 }
+
+// RequestHeader is the header of an answer that has the request's id, as the daemon's log and history name it.
+const RequestHeader = "X-Request-Id"

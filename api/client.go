@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -130,6 +131,8 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	switch {
 	case isOp && op.Op == "dial" && c.secure != nil:
 		return fmt.Errorf("ask the daemon: nothing answers at %s (%w); is admin.listen set there? name another with --server", c.where, op.Err)
+	case isOp && op.Op == "dial" && errors.Is(op.Err, fs.ErrPermission):
+		return fmt.Errorf("ask the daemon: %s isn't open to this user (%w); next, as root: usermod -aG wimcast NAME, and log in again", c.where, op.Err)
 	case isOp && op.Op == "dial":
 		return fmt.Errorf("ask the daemon: nothing answers at %s (%w); is wimcastd running? name its socket with --socket, or a server elsewhere with --server and --bundle", c.where, op.Err)
 	case c.secure != nil && ctx.Err() == nil:

@@ -18,7 +18,7 @@ const (
 // HistorySession is the record of a cast.
 type HistorySession struct {
 	ID          int64     `json:"id"`      // never given twice
-	Session     string    `json:"session"` // its name when it ran, as "s7": the daemon's next life begins with s1 again
+	Session     string    `json:"session"` // its name, as "s7": never given twice in the life of a state directory; what ran under older versions may have one in common
 	Package     string    `json:"package"`
 	Deployment  string    `json:"deployment,omitempty"` // what its clients had the package by
 	Digest      string    `json:"digest"`
@@ -97,6 +97,8 @@ type HistoryAction struct {
 	Digest    string    `json:"digest,omitempty"`  // of the package's content
 	Detail    string    `json:"detail,omitempty"`
 	Error     string    `json:"error,omitempty"` // why it was refused
+	// Request is that of the admin request, as the daemon's log and the answer's X-Request-Id have it; "" of what the daemon did.
+	Request string `json:"request,omitempty"`
 }
 
 // HistoryQuery narrows a question to the record. Zero fields don't.

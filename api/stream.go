@@ -28,31 +28,47 @@ var ErrBroken = errors.New("the event stream broke off")
 // It returns when ctx ends, the stream does (io.EOF, or an error that wraps ErrBroken), or each
 // fails. To go on after a break, call it again with the id of the latest event.
 func (c *Client) Events(ctx context.Context, after string, each func(Event) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	header := http.Header{"Accept": {"text/event-stream"}}
+	header := http.Header{}
 	if after != "" {
 		header.Set("Last-Event-ID", after)
 	}
-	answer, err := c.open(ctx, http.MethodGet, "/v1/events", nil, 0, header)
+	return follow(ctx, c, "/v1/events", header, maxEventLine, func(_ string, e Event) (bool, error) { return false, each(e) })
+}
+
+// follow reads a stream of server-sent events whose data is JSON of T, and calls each with them until it says that it is over or fails.
+func follow[T any](ctx context.Context, c *Client, path string, header http.Header, most int, each func(kind string, event T) (over bool, err error)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	header.Set("Accept", "text/event-stream")
+	answer, err := c.open(ctx, http.MethodGet, path, nil, 0, header)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	watchdog := time.AfterFunc(silence, func() { cancel(fmt.Errorf("%w: silent for %v", ErrBroken, silence)) })
 	defer watchdog.Stop()
-	err = readStream(&watched{answer.Body, watchdog}, func(data string) error {
-		var e Event
+	err = readStream(&watched{answer.Body, watchdog}, most, func(kind, data string) error {
+		var e T
 		if err := json.Unmarshal([]byte(data), &e); err != nil {
 			return fmt.Errorf("read event: %w", err)
 		}
-		return each(e)
+		over, err := each(kind, e)
+		if err == nil && over {
+			err = errOver
+		}
+		return err
 	})
-	if ctx.Err() != nil {
+	switch {
+	case errors.Is(err, errOver):
+		return nil
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
 	return err
 }
+
+// errOver ends the reading of a stream that says itself that it is over.
+var errOver = errors.New("the stream is over")
 
 // watched winds up the watchdog with everything that is read.
 type watched struct {
@@ -69,15 +85,15 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readStream calls each with the data of every event of a stream of server-sent events
+// readStream calls each with name and data of every event of a stream of server-sent events
 // (WHATWG HTML, section 9.2.6), until it ends or each fails. An event that isn't whole
-// at the end is dropped. Names and ids of events stand in our data too.
-func readStream(r io.Reader, each func(data string) error) error {
+// at the end is dropped, one of more than so many bytes an error. Ids of events stand in our data too.
+func readStream(r io.Reader, most int, each func(kind, data string) error) error {
 	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 4096), maxEventLine)
+	lines.Buffer(make([]byte, 0, 4096), most)
 	lines.Split(lineEnds())
 	var data strings.Builder
-	has := false
+	kind, has := "", false
 	for first := true; lines.Scan(); first = false {
 		line := lines.Text()
 		if first {
@@ -85,22 +101,26 @@ func readStream(r io.Reader, each func(data string) error) error {
 		}
 		if line == "" {
 			if has {
-				if err := each(strings.TrimSuffix(data.String(), "\n")); err != nil {
+				if err := each(kind, strings.TrimSuffix(data.String(), "\n")); err != nil {
 					return err
 				}
 			}
 			data.Reset()
-			has = false
+			kind, has = "", false
 			continue
 		}
 		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		if field == "event" {
+			kind = value
+		}
 		if field != "data" {
 			continue // a comment, or a field that isn't needed
 		}
-		if data.Len()+len(value) > maxEventLine {
+		if data.Len()+len(value) > most {
 			return errors.New("read events: an event is too large")
 		}
-		data.WriteString(strings.TrimPrefix(value, " ") + "\n")
+		data.WriteString(value + "\n")
 		has = true
 	}
 	if err := lines.Err(); err != nil {

@@ -12,7 +12,7 @@ import (
 func data(t testing.TB, r io.Reader) []string {
 	t.Helper()
 	var out []string
-	if err := readStream(r, func(d string) error { out = append(out, d); return nil }); !errors.Is(err, io.EOF) {
+	if err := readStream(r, maxEventLine, func(_, d string) error { out = append(out, d); return nil }); !errors.Is(err, io.EOF) {
 		t.Errorf("ends with %v", err)
 	}
 	return out
@@ -45,17 +45,27 @@ func TestReadStream(t *testing.T) {
 	}
 }
 
+// TestReadStreamNames: an event has the name that its lines give it, and none where they give none.
+func TestReadStreamNames(t *testing.T) {
+	var got []string
+	each := func(kind, data string) error { got = append(got, kind+"="+data); return nil }
+	stream := "event: a\ndata: 1\n\ndata: 2\n\nevent: b\n\ndata: 3\nevent:c\n\n"
+	if err := readStream(strings.NewReader(stream), maxEventLine, each); !errors.Is(err, io.EOF) || !slices.Equal(got, []string{"a=1", "=2", "c=3"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestReadStreamEnds(t *testing.T) {
 	stop := errors.New("stop")
-	if err := readStream(strings.NewReader("data: a\n\ndata: b\n\n"), func(string) error { return stop }); !errors.Is(err, stop) {
+	if err := readStream(strings.NewReader("data: a\n\ndata: b\n\n"), maxEventLine, func(_, _ string) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("%v", err)
 	}
-	never := func(string) error { t.Error("an event"); return nil }
+	never := func(_, _ string) error { t.Error("an event"); return nil }
 	for says, stream := range map[string]string{
 		"a long line":   "data: " + strings.Repeat("x", maxEventLine) + "\n\n",
 		"a large event": strings.Repeat("data: "+strings.Repeat("x", 1000)+"\n", 2000) + "\n",
 	} {
-		if err := readStream(strings.NewReader(stream), never); err == nil || errors.Is(err, io.EOF) {
+		if err := readStream(strings.NewReader(stream), maxEventLine, never); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}

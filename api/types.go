@@ -126,6 +126,8 @@ type Session struct {
 	Sent       Sent      `json:"sent"`
 	NACKs      NACKs     `json:"nacks"`
 	Clients    []Member  `json:"clients"`
+	// States counts the clients by state, those with none left out.
+	States map[string]int `json:"client_states"`
 }
 
 // Sent counts what a session sent.

@@ -14,6 +14,8 @@ import (
 type collector struct {
 	sources Sources
 	descs   map[string]*prometheus.Desc
+
+	loss, phase *prometheus.HistogramVec
 }
 
 // Every metric's name, labels and help. Names are OPERATING's, settled once.
@@ -38,12 +40,14 @@ var help = []struct {
 	{"unicast_fallbacks_total", "Clients that went unicast, by reason.", []string{"package", "reason"}},
 	{"group_silent_alarms_total", "Alarms that many clients of a session can't hear its group.", []string{"package"}},
 	{"queue_clients", "Clients that wait for a place, by the limit.", []string{"limit"}},
+	{"live_viewers", "Streams of watched sessions that are open.", nil},
 	{"unicast_clients", "Clients on unicast.", []string{"state"}},
 	{"unicast_sent_bytes_total", "Bytes sent by unicast.", []string{"package"}},
 	{"blocks_rejected_total", "Blocks that failed their hash at clients.", []string{"package"}},
 	{"group_rejoins_total", "Times that clients left a silent group and joined again.", []string{"package"}},
-	{"handshakes_total", "Handshakes by channel (control, https, admin) and result.", []string{"channel", "result"}},
+	{"handshakes_total", "Handshakes by channel (control, https, admin, page) and result.", []string{"channel", "result"}},
 	{"dropped_packets_total", "Packets and messages thrown away at the daemon, by reason.", []string{"reason"}},
+	{"kernel_dropped_packets_total", "Packets that the kernel threw away at a socket of the daemon as its receive buffer was full.", []string{"socket"}},
 	{"interface_up", "1 while an interface that groups go out on is up and has a carrier.", []string{"interface"}},
 	{"igmp_querier_last_seen_timestamp_seconds", "When an IGMP querier was last heard on an interface that groups go out on.", []string{"interface"}},
 	{"interface_sent_bytes_total", "UDP payload sent to groups, by interface.", []string{"interface"}},
@@ -57,6 +61,7 @@ var help = []struct {
 	{"history_oldest_timestamp_seconds", "Start of the oldest session in the history.", nil},
 	{"library_packages", "Packages by state.", []string{"state"}},
 	{"pin_attempts_total", "PINs that were shown, by what came of it.", []string{"result"}},
+	{"page_logins_total", "Links to the web page that were followed, by what came of it.", []string{"result"}},
 	{"client_logs_total", "Logs that clients sent, by what became of them.", []string{"result"}},
 	{"servicing_schedules", "Schedules of servicing by state.", []string{"state"}},
 	{"distribution_packages", "Packages at points by state, as the points last said.", []string{"point", "state"}},
@@ -75,8 +80,8 @@ func isCounter(name string) bool {
 	return len(name) > len(suffix) && name[len(name)-len(suffix):] == suffix
 }
 
-func newCollector(sources Sources) *collector {
-	c := &collector{sources: sources, descs: map[string]*prometheus.Desc{}}
+func newCollector(sources Sources, loss, phase *prometheus.HistogramVec) *collector {
+	c := &collector{sources: sources, descs: map[string]*prometheus.Desc{}, loss: loss, phase: phase}
 	for _, m := range help {
 		c.descs[m.name] = prometheus.NewDesc("wimcast_"+m.name, m.help, m.labels, nil)
 	}
@@ -88,6 +93,8 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		out <- d
 	}
+	c.loss.Describe(out)
+	c.phase.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -99,6 +106,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		out <- prometheus.MustNewConstMetric(c.descs[name], kind, value, labels...)
 	}
+	defer func() { // those of all packages by then
+		c.loss.Collect(out)
+		c.phase.Collect(out)
+	}()
 	put("build_info", 1, c.sources.Version)
 	if c.sources.Sessions != nil {
 		running, ended := c.sources.Sessions()
@@ -115,9 +126,15 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		packages, dropped := c.sources.Totals()
 		for name, t := range packages {
 			collectPackage(put, name, &t)
+			c.begin(name)
 		}
 		for reason, n := range dropped {
 			put("dropped_packets_total", float64(n), reason)
+		}
+	}
+	if c.sources.KernelDrops != nil {
+		for socket, n := range c.sources.KernelDrops() {
+			put("kernel_dropped_packets_total", float64(n), socket)
 		}
 	}
 	if c.sources.Handshakes != nil {
@@ -139,6 +156,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put("queue_clients", float64(n), limit)
 		}
 	}
+	if c.sources.Viewers != nil {
+		put("live_viewers", float64(c.sources.Viewers()))
+	}
 	if c.sources.Unicast != nil {
 		active, queued, sent := c.sources.Unicast()
 		put("unicast_clients", float64(active), "active")
@@ -150,6 +170,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if c.sources.PINs != nil {
 		for result, n := range c.sources.PINs() {
 			put("pin_attempts_total", float64(n), result)
+		}
+	}
+	if c.sources.Page != nil {
+		for result, n := range c.sources.Page() {
+			put("page_logins_total", float64(n), result)
 		}
 	}
 	if c.sources.Logs != nil {
@@ -239,6 +264,15 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+// begin has a package's histograms there before their first value, as its counters are: otherwise that value, and
+// all that came with it before a scrape, would be no increase.
+func (c *collector) begin(name string) {
+	c.loss.WithLabelValues(name)
+	for _, phase := range phases {
+		c.phase.WithLabelValues(name, phase)
+	}
+}
+
 type putter func(name string, value float64, labels ...string)
 
 func collectSession(put putter, s *session.SessionInfo) {
@@ -299,11 +333,14 @@ func collectPackage(put putter, name string, t *session.PackageTotals) {
 	put("client_lost_packets_total", float64(t.LostNetwork), name, "network")
 	put("client_lost_packets_total", float64(t.LostReceiveBuffer), name, "receive_buffer")
 	put("client_lost_packets_total", float64(t.LostDisk), name, "disk")
-	for result, n := range t.Results {
-		put("client_results_total", float64(n), name, result[0], result[1])
+	// All of them from the start: what first appears with a value above 0 has no increase that Prometheus could see.
+	for _, result := range session.Results() {
+		for _, path := range session.Paths() {
+			put("client_results_total", float64(t.Results[[2]string{result, path}]), name, result, path)
+		}
 	}
-	for reason, n := range t.Fallbacks {
-		put("unicast_fallbacks_total", float64(n), name, reason)
+	for _, reason := range wire.Reasons() {
+		put("unicast_fallbacks_total", float64(t.Fallbacks[reason.String()]), name, reason.String())
 	}
 	put("group_silent_alarms_total", float64(t.SilentAlarms), name)
 	put("blocks_rejected_total", float64(t.Rejected), name)

@@ -25,6 +25,8 @@ type Sources struct {
 	Version  string
 	Sessions func() (running, ended []session.SessionInfo)
 	Totals   func() (packages map[string]session.PackageTotals, dropped map[string]uint64)
+	// KernelDrops counts packets that the kernel threw away, by socket.
+	KernelDrops func() map[string]uint64
 	// Handshakes counts handshakes by channel (control, https) and result.
 	Handshakes func() map[[2]string]uint64
 	// Unicast returns clients on unicast and waiting for it, and bytes sent by package.
@@ -41,6 +43,8 @@ type Sources struct {
 	Reload func() (good bool, at time.Time)
 	// Queue counts clients that wait for a place, by limit.
 	Queue func() map[string]int
+	// Viewers counts those who watch a session.
+	Viewers func() int
 	// Points counts packages at points by point and state, and says when each point last reported; without those that never did.
 	Points func() (packages map[[2]string]int, reported map[string]time.Time)
 	// Pulls returns what came from the registry in bytes, and failures of pulls by reason; at a point only.
@@ -49,6 +53,8 @@ type Sources struct {
 	PullLimit func() (limit float64, limited bool)
 	// Schedules counts schedules of servicing by state.
 	Schedules func() map[string]int
+	// Page counts links to the web page that were followed, by what came of it.
+	Page func() map[string]uint64
 	// PINs counts PINs that were shown, by what came of it.
 	PINs func() map[string]uint64
 	// Logs counts logs that clients sent, by what became of them.
@@ -91,7 +97,7 @@ func New(sources Sources) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(1, 2, 13),
 		}, []string{"package", "phase"}),
 	}
-	m.registry.MustRegister(m.loss, m.phase, newCollector(sources), collectors.NewGoCollector(),
+	m.registry.MustRegister(newCollector(sources, m.loss, m.phase), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -100,6 +106,9 @@ func New(sources Sources) *Metrics {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
+
+// phases of a client, in their order.
+var phases = []string{"wait", "receive", "apply"}
 
 // ClientEnded implements session.Observer.
 func (m *Metrics) ClientEnded(s session.SessionInfo, c session.ClientInfo) {

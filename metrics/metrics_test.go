@@ -99,7 +99,7 @@ func full(t *testing.T) Sources {
 		Handshakes: func() map[[2]string]uint64 {
 			out := map[[2]string]uint64{}
 			for _, reason := range keyex.Reasons() {
-				for i, channel := range []string{"control", "https", "admin"} {
+				for i, channel := range []string{"control", "https", "admin", "page"} {
 					out[[2]string{channel, string(reason)}] = uint64(i + 1)
 				}
 			}
@@ -117,6 +117,9 @@ func full(t *testing.T) Sources {
 		Schedules: func() map[string]int {
 			return map[string]int{"waiting": 1, "in_process": 1, "successful": 1, "failed": 1, "cancelled": 1}
 		},
+		Page: func() map[string]uint64 {
+			return map[string]uint64{"accepted": 1, "refused": 1, "limited": 1}
+		},
 		PINs: func() map[string]uint64 {
 			return map[string]uint64{"right": 1, "wrong": 1, "limited": 1, "closed": 1, "pass": 1}
 		},
@@ -127,7 +130,8 @@ func full(t *testing.T) Sources {
 			}
 			return out
 		},
-		Reload: func() (bool, time.Time) { return true, time.Unix(1_700_000_000, 0) },
+		KernelDrops: func() map[string]uint64 { return map[string]uint64{"control": 21, "igmp": 22} },
+		Reload:      func() (bool, time.Time) { return true, time.Unix(1_700_000_000, 0) },
 		Queue: func() map[string]int {
 			out := map[string]int{}
 			for _, limit := range session.QueueLimits() {
@@ -135,6 +139,7 @@ func full(t *testing.T) Sources {
 			}
 			return out
 		},
+		Viewers: func() int { return 1 },
 		Unicast: func() (active, queued int, sent map[string]uint64) { return 1, 2, map[string]uint64{"w11@2026.11": 3} },
 		Library: func() (map[string]int, uint64) {
 			return map[string]int{"in_service": 1, "out_of_service": 0}, 1 << 40
@@ -144,7 +149,7 @@ func full(t *testing.T) Sources {
 		},
 		OldestValidation: func() time.Time { return time.Unix(1_700_000_000, 0) },
 		Expiries: func() map[[2]string]time.Time {
-			return map[[2]string]time.Time{{"server", "wimcast.internal"}: time.Unix(1_800_000_000, 0), {"ca", "ca"}: time.Unix(1_900_000_000, 0)}
+			return map[[2]string]time.Time{{"server", "wimcast.internal"}: time.Unix(1_800_000_000, 0), {"ca", "ca"}: time.Unix(1_900_000_000, 0), {"bundle", "room"}: time.Unix(1_850_000_000, 0), {"point", "north"}: time.Unix(1_860_000_000, 0)}
 		},
 		History: func() HistoryNumbers {
 			return HistoryNumbers{Records: map[string]int64{"session": 3, "client": 2, "action": 1}, Oldest: time.Unix(1_700_000_000, 0), Dropped: 4, Failed: 5}
@@ -369,6 +374,7 @@ func TestValues(t *testing.T) {
 		`wimcast_pull_limit_bytes_per_second 2e+06`,
 		`wimcast_pull_bytes_total 77`,
 		`wimcast_pull_failures_total{reason="unavailable"} 3`,
+		`wimcast_kernel_dropped_packets_total{socket="control"} 21`,
 		`wimcast_queue_clients{limit="limits.max_sessions"} 1`,
 		`wimcast_unicast_clients{state="active"} 1`,
 		`wimcast_unicast_clients{state="queued"} 2`,
@@ -382,6 +388,25 @@ func TestValues(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("%s", text)
+	}
+}
+
+// TestCountersBeginAtZero holds that what alerts look at is there before anything happens: an increase from nothing can't be seen.
+func TestCountersBeginAtZero(t *testing.T) {
+	m := New(Sources{Totals: func() (map[string]session.PackageTotals, map[string]uint64) {
+		return map[string]session.PackageTotals{"w11@1": {}}, nil
+	}})
+	text, _ := scrape(t, m)
+	for _, want := range []string{
+		`wimcast_client_results_total{package="w11@1",path="multicast",result="failed"} 0`,
+		`wimcast_client_results_total{package="w11@1",path="unicast",result="lost"} 0`,
+		`wimcast_unicast_fallbacks_total{package="w11@1",reason="group_silent"} 0`,
+		`wimcast_group_silent_alarms_total{package="w11@1"} 0`,
+		`wimcast_blocks_rejected_total{package="w11@1"} 0`,
+	} {
+		if !bytes.Contains(text, []byte("\n"+want+"\n")) {
+			t.Errorf("no line %s in the scrape\n%s", want, text)
+		}
 	}
 }
 
@@ -428,6 +453,21 @@ func TestFailedClientHasNoDuration(t *testing.T) {
 	for _, name := range []string{"wimcast_client_phase_duration_seconds", "wimcast_client_loss_ratio"} {
 		if families[name] != nil {
 			t.Errorf("%s counts a client that failed before its first packet", name)
+		}
+	}
+}
+
+// TestHistogramsBeginAtZero: Prometheus sees the growth of the first clients too, as the series were there before they ended.
+func TestHistogramsBeginAtZero(t *testing.T) {
+	text, _ := scrape(t, New(full(t)))
+	for _, want := range []string{
+		`wimcast_client_loss_ratio_count{package="w11@2026.11"} 0`,
+		`wimcast_client_phase_duration_seconds_count{package="w11@2026.11",phase="wait"} 0`,
+		`wimcast_client_phase_duration_seconds_count{package="w11@2026.11",phase="receive"} 0`,
+		`wimcast_client_phase_duration_seconds_count{package="w11@2026.11",phase="apply"} 0`,
+	} {
+		if !bytes.Contains(text, []byte(want+"\n")) {
+			t.Errorf("there is no %s", want)
 		}
 	}
 }

@@ -756,7 +756,7 @@ func TestCastDiskFull(t *testing.T) {
 func TestCastDaemon(t *testing.T) {
 	s := onLoopback(t, rig.Config{Multicast: `ceiling = "10 MB/s"`})
 	t.Run("second on the same state", func(t *testing.T) {
-		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "-config", filepath.Join(s.daemon.Dir, "wimcastd.toml")).CombinedOutput()
+		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "--config", filepath.Join(s.daemon.Dir, "wimcastd.toml")).CombinedOutput()
 		if err == nil || len(out) == 0 {
 			t.Errorf("it started: %s", out)
 		}
@@ -768,7 +768,7 @@ func TestCastDaemon(t *testing.T) {
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "-config", config).CombinedOutput()
+		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "--config", config).CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte("set listen")) {
 			t.Errorf("%v: %s", err, out)
 		}
@@ -780,7 +780,7 @@ func TestCastDaemon(t *testing.T) {
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "-config", config).CombinedOutput()
+		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "--config", config).CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte("nosuch0")) {
 			t.Errorf("%v: %s", err, out)
 		}
@@ -790,7 +790,7 @@ func TestCastDaemon(t *testing.T) {
 		if err := os.WriteFile(config, []byte("\n[multicast]\nceilling = \"1 MB/s\"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "-check", "-config", config).CombinedOutput()
+		out, err := exec.CommandContext(s.ctx, s.programs.Daemon, "--check", "--config", config).CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte("line 3")) || !bytes.Contains(out, []byte("multicast.ceilling")) {
 			t.Errorf("%v: %s", err, out)
 		}

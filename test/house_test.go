@@ -44,8 +44,17 @@ var house = map[string]room{
 		[]string{"api", "statefile"},
 		"it keeps what points say of themselves; what they shall have is plugged in",
 	},
+	"api/live": {
+		[]string{"api", "session"},
+		"it looks at sessions for those who watch; how that is written to them is the handler's",
+	},
+	"api/support": {nil, "it puts together what others make, and looks for secrets in it; it gathers nothing itself"},
+	"api/page": {
+		[]string{"api", "crypto/keyex"},
+		"it shows what the API answers, which is plugged in; it knows neither sessions nor images",
+	},
 	"api/handler": {
-		[]string{"api", "api/reports", "api/history", "session", "crypto", "crypto/keyex", "crypto/pin", "library", "library/deployment", "library/fleet", "library/prestage", "library/release", "library/servicing", "library/wim", "unicast/clientlog"},
+		[]string{"api", "api/live", "api/support", "api/reports", "api/history", "session", "crypto", "crypto/keyex", "crypto/pin", "library", "library/deployment", "library/fleet", "library/prestage", "library/release", "library/servicing", "library/wim", "unicast/clientlog"},
 		"it shows and steers the daemon's parts; only cmd knows it",
 	},
 	"client": {
@@ -140,6 +149,7 @@ var house = map[string]room{
 	"crypto/pin":      {nil, "it keeps PINs and counts who tries them; it knows neither channels nor certificates"},
 	"library/wim":     {nil, "a leaf: a file format"},
 	"statefile":       {nil, "a leaf: it writes files and knows none"},
+	"deploy/grafana":  {nil, "it makes the dashboard, which knows names of metrics alone"},
 	"library/release": {[]string{"crypto"}, "it is what goes through a registry: bytes in, structs out"},
 }
 
@@ -156,6 +166,8 @@ var solitary = []struct{ prefix, importer, reason string }{
 	{"github.com/muesli/", "client/screen", "one screen, and what is known of consoles in one place"},
 	{"modernc.org/", "api/history", "one record, and SQL in one place"},
 	{"oras.land/oras-go/v2/registry/", "library/registry", "one way to registries, and what they may claim in one place"},
+	{"github.com/grafana/", "deploy/grafana", "the dashboard is made in one place, and no program needs it"},
+	{"github.com/chromedp/", "test/browser", "one browser for tests, and what counts against a page in one place"},
 	{"filippo.io/age", "library/release", "content keys are wrapped and unwrapped in one place"},
 }
 

@@ -122,12 +122,12 @@ func TestSessionsAPI(t *testing.T) {
 		var who []string
 		for line := range strings.Lines(s.daemon.Log()) {
 			var entry struct{ Msg, Path, By string }
-			if json.Unmarshal([]byte(line), &entry) == nil && strings.HasPrefix(entry.Msg, "admin request") && entry.Path == "/v1/clients/pc02/evict" {
+			if json.Unmarshal([]byte(line), &entry) == nil && (entry.Path == "/v1/clients/pc02/evict" || entry.Msg == "client evicted by the operator") {
 				name, _, _ := strings.Cut(entry.By, ",")
 				who = append(who, entry.Msg+": "+name)
 			}
 		}
-		if want := []string{"admin request failed: eve (viewer", "admin request: ann (operator"}; !slices.Equal(who, want) {
+		if want := []string{"admin request failed: eve (viewer", "client evicted by the operator: ann (operator"}; !slices.Equal(who, want) {
 			t.Errorf("the log says %q, want %q", who, want)
 		}
 		if !strings.Contains(s.daemon.Log(), fmt.Sprintf("uid %d", os.Getuid())) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"wimcast/api"
 	"wimcast/crypto/keyex"
@@ -58,8 +59,8 @@ func (s *server) serve(to route, w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err, control)
 		return
 	}
-	if to.role == keyex.Operator {
-		s.Log.Info("admin request", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("by", who))
+	if to.role == keyex.Operator && !requestOf(r).logged {
+		s.did(r, "admin request", zap.String("method", r.Method), zap.String("path", r.URL.Path))
 	}
 	if own, ok := answer.(selfMade); ok {
 		own.write(w, r)
@@ -143,9 +144,11 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	} else if known := fleetStatus(err); known != 0 {
 		status = known
 	}
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info("admin request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Stringer("by", who),
-		zap.Int("status", status), zap.Error(err))
+	level := zapcore.InfoLevel
+	if status == http.StatusForbidden || status >= http.StatusInternalServerError {
+		level = zapcore.WarnLevel
+	}
+	s.log(r, level, "admin request failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Int("status", status), zap.Error(err))
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(api.Problem{Type: kind, Title: http.StatusText(status), Status: status, Detail: err.Error()})

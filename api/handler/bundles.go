@@ -77,7 +77,7 @@ func (s *server) issueBundle(r *http.Request) (any, error) {
 		return nil, err
 	}
 	identity := bundle.Identity()
-	s.Log.Info("bundle issued", zap.String("name", identity.Name), zap.String("role", string(identity.Role)), zap.String("serial", identity.Serial))
+	s.did(r, "bundle issued", zap.String("name", identity.Name), zap.String("role", string(identity.Role)), zap.String("serial", identity.Serial))
 	return api.BundleIssued{
 		Bundle: api.Bundle{Name: identity.Name, Role: string(identity.Role), Serial: identity.Serial, Expires: identity.NotAfter, PIN: identity.Marks.PIN, Alone: identity.Marks.Alone},
 		Text:   string(text),
@@ -129,7 +129,7 @@ func (s *server) revokeBundle(r *http.Request) (any, error) {
 	}
 	s.Recheck()
 	s.pokeFleet() // points are told
-	s.Log.Info("bundle revoked", zap.String("which", which), zap.Int("credentials", out.Credentials), zap.Strings("evicted", out.Evicted))
+	s.did(r, "bundle revoked", zap.String("which", which), zap.Int("credentials", out.Credentials), zap.Strings("evicted", out.Evicted))
 	return out, nil
 }
 

@@ -70,7 +70,7 @@ func (s *server) removeLog(r *http.Request) (any, error) {
 	if err := store.Remove(r.PathValue("id")); err != nil {
 		return nil, noLog(err)
 	}
-	s.Log.Info("client log removed", zap.String("log", r.PathValue("id")))
+	s.did(r, "client log removed", zap.String("log", r.PathValue("id")))
 	return struct{}{}, nil
 }
 

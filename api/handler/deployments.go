@@ -68,7 +68,7 @@ func (s *server) createDeployment(r *http.Request) (any, error) {
 	}
 	s.edits.Lock()
 	defer s.edits.Unlock()
-	return s.edit(r, "deployment create", d, s.Deployments.Create)
+	return s.edit(r, "deployment create", "deployment created", d, s.Deployments.Create)
 }
 
 func (s *server) changeDeployment(r *http.Request) (any, error) {
@@ -85,11 +85,11 @@ func (s *server) changeDeployment(r *http.Request) (any, error) {
 	changed := d.With(deployment.Change{
 		Image: request.Image, Index: request.Index, Who: request.Who, Rules: request.Rules, Content: (*deployment.Content)(request.Content), Comment: request.Comment,
 	})
-	return s.edit(r, "deployment set", changed, s.Deployments.Set)
+	return s.edit(r, "deployment set", "deployment changed", changed, s.Deployments.Set)
 }
 
 // edit holds a deployment against its package and the configuration, and has it stored. The caller holds edits.
-func (s *server) edit(r *http.Request, action string, d deployment.Deployment, do func(deployment.Deployment) (deployment.Deployment, error)) (any, error) {
+func (s *server) edit(r *http.Request, action, done string, d deployment.Deployment, do func(deployment.Deployment) (deployment.Deployment, error)) (any, error) {
 	err := s.mayDeploy(&d)
 	if err == nil {
 		d, err = do(d)
@@ -99,8 +99,7 @@ func (s *server) edit(r *http.Request, action string, d deployment.Deployment, d
 		return nil, err
 	}
 	s.deployed()
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info(action, zap.Stringer("deployment", &d), zap.Stringer("by", who))
+	s.did(r, done, zap.String("deployment", d.Name), zap.String("package", d.Image), zap.Stringer("text", &d))
 	return s.deploymentOf(&d), nil
 }
 
@@ -140,8 +139,7 @@ func (s *server) removeDeployment(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, unknownDeployment(err)
 	}
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info("deployment remove", zap.String("deployment", name), zap.Stringer("by", who))
+	s.did(r, "deployment removed", zap.String("deployment", name))
 	return struct{}{}, nil
 }
 

@@ -3,6 +3,7 @@ package handler
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,17 @@ func (e *Events) Servicing(kind api.EventKind, schedule, pkg, text string) {
 	e.ring.put(api.Event{Kind: kind, Time: time.Now(), Schedule: schedule, Package: pkg, Text: text})
 }
 
+// writeAll writes the events that are kept, a line of JSON each.
+func (e *Events) writeAll(w io.Writer) error {
+	out := json.NewEncoder(w)
+	for _, event := range e.ring.all() {
+		if err := out.Encode(event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func kindOf(change session.Change, began, changed, over api.EventKind) api.EventKind {
 	switch change {
 	case session.Began:
@@ -95,13 +107,7 @@ func (s *server) events(r *http.Request) (any, error) {
 		s.Events.streams.Add(-1)
 		return nil, &statusError{http.StatusServiceUnavailable, fmt.Errorf("%d event streams are open already; close one, or poll GET /v1/sessions", maxStreams)}
 	}
-	out := &stream{events: s.Events, good: func() error { return nil }}
-	if r.TLS != nil {
-		out.good = func() error {
-			_, err := s.Trust.Judge(r.TLS, AdminRoles()...)
-			return err
-		}
-	}
+	out := &stream{events: s.Events, good: s.still(r)}
 	out.next, out.whole = s.Events.ring.place(last)
 	return out, nil
 }

@@ -31,7 +31,7 @@ func (s *server) evictForGood(r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer s.Recheck()
-	s.Log.Info("bundle revoked", zap.String("which", own.Serial), zap.String("name", own.Name), zap.String("evicted", name))
+	s.did(r, "bundle revoked", zap.String("which", own.Serial), zap.String("name", own.Name), zap.String("evicted", name))
 	from, err := s.onClient(r, "evict", "client evicted by the operator", s.Sessions.Evict)
 	s.evictHolders(r, own.Serial) // where it calls itself something else
 	return from, err

@@ -21,6 +21,7 @@ import (
 
 	"wimcast/api"
 	"wimcast/api/history"
+	"wimcast/api/live"
 	"wimcast/api/reports"
 	"wimcast/crypto/keyex"
 	"wimcast/crypto/pin"
@@ -47,6 +48,7 @@ type point struct {
 	authority *keyex.Authority
 	sessions  *session.Server
 	events    *Events
+	live      *live.Book
 	history   *history.Store
 	updates   *servicing.Catalogue
 	servicing *servicing.Service
@@ -103,6 +105,7 @@ func newPoint(t *testing.T) *point {
 	p.history, err = history.Open(filepath.Join(p.dir, "history.db"), history.Config{})
 	must(err)
 	p.sessions = session.NewServer(session.ServerConfig{Open: p.open, OpenGroup: openGroup, Ceiling: 1e6, Watcher: p.events, Observer: p.history})
+	p.live = live.New(live.Config{Sessions: p.sessions, Describe: SessionOf})
 	p.api = New(p.config(zap.New(core)))
 	p.socket = filepath.Join(p.dir, "admin.sock")
 	local, err := net.Listen("unix", p.socket)
@@ -113,6 +116,7 @@ func newPoint(t *testing.T) *point {
 	ctx, cancel := context.WithCancel(context.Background())
 	var serving sync.WaitGroup
 	serving.Go(func() { p.history.Run(ctx, p.sessions.Sessions) })
+	serving.Go(func() { p.live.Run(ctx) })
 	for l, secure := range map[net.Listener]*tls.Config{local: nil, remote: keyex.ServerTLS(p.authority.Trust(), nil, AdminRoles()...)} {
 		serving.Go(func() {
 			if err := p.api.Serve(ctx, l, secure); err != nil {
@@ -138,7 +142,7 @@ func newPoint(t *testing.T) *point {
 
 func (p *point) config(log *zap.Logger) Config {
 	return Config{
-		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, History: p.history, Log: log,
+		Library: p.library, Deployments: p.deployed, Sessions: p.sessions, Authority: p.authority, Trust: p.authority.Trust(), Events: p.events, Live: p.live, History: p.history, Log: log,
 		Logs: p.logs, PINs: p.pins, Reports: p.reports, Updates: p.updates, Servicing: p.servicing, Site: p.site, PointAdmin: []string{"127.0.0.1:7601"},
 		Doctor: func(context.Context) api.Doctor {
 			return api.Doctor{Side: "server", Host: "s", Findings: []api.Finding{

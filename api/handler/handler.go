@@ -24,6 +24,7 @@ import (
 
 	"wimcast/api"
 	"wimcast/api/history"
+	"wimcast/api/live"
 	"wimcast/api/reports"
 	"wimcast/crypto/keyex"
 	"wimcast/crypto/pin"
@@ -44,6 +45,8 @@ type Config struct {
 	// Trust judges those who come over HTTPS, again at each request.
 	Trust  *keyex.Trust
 	Events *Events
+	// Live has the streams of sessions.
+	Live *live.Book
 	// History is where actions are recorded, and what is asked for the record; nil
 	// where none is kept.
 	History *history.Store
@@ -53,6 +56,8 @@ type Config struct {
 	// Updates is the catalogue of updates and overlays, Servicing what applies them; nil where no route of theirs is asked.
 	Updates   *servicing.Catalogue
 	Servicing *servicing.Service
+	// Support is what cmd adds to support bundles.
+	Support Support
 	// Prestage carries packages to points in files.
 	Prestage Prestage
 	// PINs opens rooms. Required.
@@ -82,8 +87,12 @@ type Config struct {
 	// site's to make.
 	Point string
 	Log   *zap.Logger
+	// ErrorLog takes what net/http says of connections; nil for the log of the program.
+	ErrorLog *log.Logger
 	// Site are the points that this daemon is the site of; nil where it has no registry.
 	Site *fleet.Site
+	// PageLink makes a link to the web page; nil where it is off.
+	PageLink func(by api.Caller) (api.PageLink, error)
 	// PointAdmin are the addresses of this API over HTTPS that points are given; none where it isn't served so.
 	PointAdmin []string
 }
@@ -91,22 +100,22 @@ type Config struct {
 // server holds what the handlers need.
 type server struct {
 	Config
-	edits sync.Mutex // of packages and deployments: what one is held against mustn't change before it is stored
+	bundles bundling
+	edits   sync.Mutex // of packages and deployments: what one is held against mustn't change before it is stored
 }
 
 // API is the admin API. Safe for concurrent use.
 type API struct {
-	server   *server
-	mux      *http.ServeMux
-	foreign  *http.CrossOriginProtection
-	errorLog *log.Logger
+	server  *server
+	mux     *http.ServeMux
+	foreign *http.CrossOriginProtection
 }
 
 var _ http.Handler = (*API)(nil)
 
 // New returns the API. It starts nothing.
 func New(cfg Config) *API {
-	a := &API{server: &server{Config: cfg}, mux: http.NewServeMux(), foreign: http.NewCrossOriginProtection(), errorLog: zap.NewStdLog(cfg.Log)}
+	a := &API{server: &server{Config: cfg}, mux: http.NewServeMux(), foreign: http.NewCrossOriginProtection()}
 	for _, r := range routes() {
 		a.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, request *http.Request) { a.server.serve(r, w, request) })
 	}
@@ -125,7 +134,7 @@ const (
 // an operator; with one, keyex.ServerTLS made it.
 func (a *API) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
 	s := &http.Server{
-		Handler: a, TLSConfig: secure, ErrorLog: a.errorLog,
+		Handler: a, TLSConfig: secure, ErrorLog: a.server.ErrorLog,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
@@ -151,6 +160,7 @@ func (a *API) Serve(ctx context.Context, l net.Listener, secure *tls.Config) err
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
+	r = begun(w, r)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(readStall + writeStall)) // until the route knows better
 	who, err := a.caller(r)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.uber.org/zap"
+
 	"wimcast/api"
 	"wimcast/api/history"
 )
@@ -17,7 +19,7 @@ func (s *server) record(r *http.Request, a api.HistoryAction, err error) {
 		return
 	}
 	who, _ := api.CallerOf(r.Context())
-	a.Who = who.String()
+	a.Who, a.Request = who.String(), requestOf(r).id
 	if err != nil {
 		a.Error = err.Error()
 	}
@@ -155,5 +157,9 @@ func (s *server) forget(r *http.Request) (any, error) {
 			return nil, bad("dry_run: %q is neither true nor false", text)
 		}
 	}
-	return h.Forget(r.Context(), r.PathValue("name"), dryRun)
+	gone, err := h.Forget(r.Context(), r.PathValue("name"), dryRun)
+	if err == nil && !dryRun { // without the name: who is forgotten isn't to be found here either
+		s.did(r, "records of a client removed", zap.Int("records", gone.Records))
+	}
+	return gone, err
 }

@@ -115,7 +115,7 @@ func (s *server) addImage(r *http.Request) (any, error) {
 			detail += fmt.Sprintf(", image %d of it alone", p.Index)
 		}
 		s.change(r, "add image", &p, detail, nil)
-		s.Log.Info("image added", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
+		s.did(r, "image added", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
 	}
 	image := imageOf(&p)
 	image.AlreadyThere = alreadyThere
@@ -165,7 +165,7 @@ func (s *server) changeImage(r *http.Request) (any, error) {
 		s.change(r, "set image", &p, text, nil)
 	}
 	s.pokeFleet()
-	s.Log.Info("image changed", zap.String("package", p.Reference()), zap.Any("flags", p.Flags), zap.String("comment", p.Comment))
+	s.did(r, "image changed", zap.String("package", p.Reference()), zap.Any("flags", p.Flags), zap.String("comment", p.Comment))
 	return imageOf(&p), nil
 }
 
@@ -190,7 +190,7 @@ func (s *server) removeImage(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s.change(r, "remove image", &before, "", nil)
-	s.Log.Info("image removed", zap.String("package", ref))
+	s.did(r, "image removed", zap.String("package", ref))
 	return struct{}{}, nil
 }
 
@@ -202,6 +202,7 @@ func (s *server) verifyImage(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.did(r, "image verified", zap.String("package", p.Reference()))
 	return imageOf(&p), nil
 }
 

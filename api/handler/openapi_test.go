@@ -66,8 +66,8 @@ func TestRoutes(t *testing.T) {
 		if !slices.Equal(roles, []string{string(r.role)}) {
 			t.Errorf("%s: the document wants %v, the server %s", name, roles, r.role)
 		}
-		if looks := r.method == http.MethodGet; r.role != keyex.Worker && r.role != keyex.Point && looks != (r.role == keyex.Viewer) {
-			t.Errorf("%s wants %s: a viewer may only GET", name, r.role)
+		if looks := r.method == http.MethodGet || r.path == "/v1/page/tokens"; r.role != keyex.Worker && r.role != keyex.Point && looks != (r.role == keyex.Viewer) {
+			t.Errorf("%s wants %s: a viewer may only GET, and make a link to a page that only shows", name, r.role)
 		}
 	}
 	for name := range left {
@@ -109,11 +109,12 @@ func TestSchemas(t *testing.T) {
 	for name, value := range map[string]any{
 		"Problem": api.Problem{}, "Status": api.Status{}, "Image": api.Image{}, "ImageInfo": api.ImageInfo{}, "ImageChange": api.ImageChange{}, "ImageExport": api.ImageExport{},
 		"Deployment": api.Deployment{}, "DeploymentChange": api.DeploymentChange{},
-		"Session": api.Session{}, "SessionWait": api.SessionWait{}, "Queued": api.Queued{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
+		"Session": api.Session{}, "SessionWait": api.SessionWait{}, "SupportRequest": api.SupportRequest{}, "Queued": api.Queued{}, "Sent": api.Sent{}, "NACKs": api.NACKs{}, "Member": api.Member{}, "Bundle": api.Bundle{},
 		"Point": api.Point{}, "OwnPoint": api.OwnPoint{}, "PointAdded": api.PointAdded{}, "AssignedPackage": api.AssignedPackage{}, "PointLeftOut": api.PointLeftOut{}, "PointAdd": api.PointAdd{}, "PointChange": api.PointChange{},
 		"PointRemoved": api.PointRemoved{}, "Distribute": api.Distribute{}, "Distributed": api.Distributed{}, "Withdraw": api.Withdraw{}, "Withdrawn": api.Withdrawn{},
-		"PIN": api.PIN{}, "PINSet": api.PINSet{}, "ClientLog": api.ClientLog{}, "ClientMachine": api.ClientMachine{}, "ClientLogFile": api.ClientLogFile{},
+		"PageLink": api.PageLink{}, "PIN": api.PIN{}, "PINSet": api.PINSet{}, "ClientLog": api.ClientLog{}, "ClientMachine": api.ClientMachine{}, "ClientLogFile": api.ClientLogFile{},
 		"BundleIssued": api.BundleIssued{}, "BundleRevoked": api.BundleRevoked{}, "BundleRequest": api.BundleRequest{}, "PointAt": api.PointAt{},
+		"Live": api.Live{}, "LiveClient": api.LiveClient{}, "LiveSample": api.LiveSample{},
 		"Event": api.Event{}, "EventClient": api.EventClient{},
 		"HistorySession": api.HistorySession{}, "HistoryClient": api.HistoryClient{}, "HistoryAction": api.HistoryAction{},
 		"Update": api.Update{}, "UpdateIdentity": api.UpdateIdentity{}, "ImageUpdates": api.ImageUpdates{}, "InstalledPackage": api.InstalledPackage{},
@@ -289,6 +290,11 @@ func TestAnswers(t *testing.T) {
 		t.Error("the document that is served is another")
 	}
 
+	ask(operator, "POST /v1/support", "", `{}`, http.StatusOK)
+	ask(operator, "POST /v1/support", "", `{"since":"yesterday"}`, http.StatusBadRequest)
+	ask(operator, "POST /v1/support", "", `{"session":"s404"}`, http.StatusNotFound)
+	ask(operator, "POST /v1/support", "", large, http.StatusRequestEntityTooLarge)
+
 	// Images.
 	wim := testWIM(300_000, 1, "Windows 11")
 	ask(operator, "GET /v1/images", "", "", http.StatusOK)
@@ -367,6 +373,8 @@ func TestAnswers(t *testing.T) {
 	ask(operator, evict, "/v1/clients/pc09/evict", "", http.StatusNotFound)
 	ask(operator, unicast, "/v1/clients/pc01/unicast", "", http.StatusConflict)
 
+	p.askLive(j)
+
 	// Sessions that wait for their start, and a client that waits for a place.
 	p.rules = session.Rules{Start: session.StartScheduled, MaxClients: 1, MinClients: 5}
 	ask(operator, "POST /v1/images", "/v1/images?name=waits&version=1", string(testWIM(300_001, 2, "Windows 11")), http.StatusOK)
@@ -415,6 +423,10 @@ func TestAnswers(t *testing.T) {
 	}
 	ask(operator, "DELETE /v1/bundles/{which}", "/v1/bundles/nobody", "", http.StatusNotFound)
 
+	p.askPageLinks(func(c *caller, operation, path string, status int) []byte {
+		t.Helper()
+		return ask(c, operation, path, "", status)
+	}, viewer)
 	p.askPINs(func(operation, path, body string, status int) []byte {
 		t.Helper()
 		return ask(operator, operation, path, body, status)

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.uber.org/zap"
+
 	"wimcast/api"
 	"wimcast/crypto/pin"
 )
@@ -34,6 +36,7 @@ func (s *server) setPIN(r *http.Request) (any, error) {
 		detail += ", without a PIN"
 	}
 	s.record(r, api.HistoryAction{Action: "pin set", Detail: detail}, nil)
+	s.did(r, "PIN set", zap.String("room", room.Room), zap.Time("until", room.Until), zap.Bool("open", room.Open))
 	out.Drawn = drawn
 	return out, nil
 }
@@ -52,6 +55,7 @@ func (s *server) clearPIN(r *http.Request) (any, error) {
 		return nil, &statusError{http.StatusNotFound, fmt.Errorf("no PIN is set for %q; the passes that an earlier one gave are void; next: wimcast pin list", room)}
 	}
 	s.record(r, api.HistoryAction{Action: "pin clear", Detail: room}, nil)
+	s.did(r, "PIN cleared", zap.String("room", room))
 	return struct{}{}, nil
 }
 

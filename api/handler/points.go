@@ -168,7 +168,7 @@ func (s *server) addPoint(r *http.Request) (any, error) {
 		_, _ = authority.RevokePoint(q.Name) // nobody has them
 		return nil, err
 	}
-	s.Log.Info("point added", zap.String("point", added.Name), zap.Strings("groups", added.Groups))
+	s.did(r, "point added", zap.String("point", added.Name), zap.Strings("groups", added.Groups))
 	return api.PointAdded{Point: added, Text: string(file)}, nil
 }
 
@@ -235,6 +235,7 @@ func (s *server) changePoint(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.did(r, "point changed", zap.String("point", name), zap.String("text", detail))
 	return s.pointAnswer(site, name)
 }
 
@@ -274,7 +275,7 @@ func (s *server) removePoint(r *http.Request) (any, error) {
 	}
 	s.Recheck()
 	out.Keys = orEmpty(removed.Keys)
-	s.Log.Info("point removed", zap.String("point", name), zap.Bool("lost", lost), zap.Strings("keys_replaced", out.Keys))
+	s.did(r, "point removed", zap.String("point", name), zap.Bool("lost", lost), zap.Strings("keys_replaced", out.Keys))
 	return out, nil
 }
 
@@ -302,7 +303,7 @@ func (s *server) distribute(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info("image distributed", zap.String("package", done.Reference), zap.Strings("to", q.To), zap.Bool("all", q.All), zap.Strings("points", done.Points))
+	s.did(r, "image distributed", zap.String("package", done.Reference), zap.Strings("to", q.To), zap.Bool("all", q.All), zap.Strings("points", done.Points))
 	return api.Distributed{Package: done.Reference, Points: orEmpty(done.Points), LeftOut: leftOutOf(done.LeftOut)}, nil
 }
 
@@ -330,7 +331,7 @@ func (s *server) withdraw(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info("image withdrawn", zap.String("package", ref), zap.Strings("from", q.From), zap.Bool("all", q.All), zap.Strings("points", done.Points))
+	s.did(r, "image withdrawn", zap.String("package", ref), zap.Strings("from", q.From), zap.Bool("all", q.All), zap.Strings("points", done.Points))
 	return api.Withdrawn{Packages: orEmpty(done.References), Points: orEmpty(done.Points)}, nil
 }
 

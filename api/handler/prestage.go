@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"wimcast/api"
 	"wimcast/library"
@@ -58,7 +59,7 @@ func (s *server) exportImage(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, errors.Join(err, done())
 	}
-	s.Log.Info("image exported", zap.String("package", r.PathValue("ref")), zap.String("tag", file.Tag), zap.Strings("for", who.For), zap.Bool("all", who.All), zap.Int64("bytes", size))
+	s.did(r, "image exported", zap.String("package", r.PathValue("ref")), zap.String("tag", file.Tag), zap.Strings("for", who.For), zap.Bool("all", who.All), zap.Int64("bytes", size))
 	return export{file, done, size, s}, nil
 }
 
@@ -69,7 +70,7 @@ func (e export) write(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", strconv.FormatInt(e.size, 10))
 	w.Header().Set(api.ExportTag, e.file.Tag)
 	if err := e.file.Write(r.Context(), &patientWriter{w, http.NewResponseController(w)}); err != nil {
-		e.server.Log.Info("export broke off", zap.String("tag", e.file.Tag), zap.Error(err))
+		e.server.log(r, zapcore.WarnLevel, "export broke off", zap.String("tag", e.file.Tag), zap.Error(err))
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -91,7 +92,7 @@ func (s *server) importImage(r *http.Request) (any, error) {
 			s.Added()
 		}
 		s.change(r, "import image", &p, "", nil)
-		s.Log.Info("image imported", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
+		s.did(r, "image imported", zap.String("package", p.Reference()), zap.Int64("bytes", p.Size), zap.Stringer("digest", p.Digest))
 	}
 	image := imageOf(&p)
 	image.AlreadyThere = already

@@ -44,6 +44,6 @@ func (s *server) renewPoint(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info("a point's credentials were renewed", zap.String("point", name), zap.Time("until", p.Client.Identity().NotAfter))
+	s.did(r, "a point's credentials were renewed", zap.String("point", name), zap.Time("until", p.Client.Identity().NotAfter))
 	return api.PointRenewed{Expires: p.Client.Identity().NotAfter, Server: string(p.Server), Bundle: string(bundle)}, nil
 }

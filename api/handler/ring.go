@@ -84,3 +84,12 @@ func (r *ring) from(next uint64, limit int) (events []api.Event, more <-chan str
 	}
 	return events, r.wake, true
 }
+
+// all returns the events that are kept, the oldest first.
+func (r *ring) all() []api.Event {
+	r.mu.Lock()
+	oldest := r.oldest()
+	r.mu.Unlock()
+	events, _, _ := r.from(oldest, ringLength)
+	return events
+}

@@ -20,13 +20,14 @@ type route struct {
 }
 
 // routes is the whole API, in the order of the document. A viewer may only look, so
-// whatever isn't a GET is the operator's.
+// whatever isn't a GET is the operator's, but for links to the web page, where there is only to look.
 func routes() []route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
 	return []route{
 		{get, "/v1/openapi.json", keyex.Viewer, (*server).document},
 		{get, "/v1/status", keyex.Viewer, (*server).status},
 		{get, "/v1/doctor", keyex.Viewer, (*server).doctor},
+		{post, "/v1/support", keyex.Operator, (*server).supportBundle},
 		{get, "/v1/events", keyex.Viewer, (*server).events},
 		{get, "/v1/images", keyex.Viewer, (*server).listImages},
 		{post, "/v1/images", keyex.Operator, (*server).addImage},
@@ -66,6 +67,7 @@ func routes() []route {
 		{patch, "/v1/deployments/{name}", keyex.Operator, (*server).changeDeployment},
 		{del, "/v1/deployments/{name}", keyex.Operator, (*server).removeDeployment},
 		{get, "/v1/sessions", keyex.Viewer, (*server).listSessions},
+		{get, "/v1/sessions/{id}/live", keyex.Viewer, (*server).live},
 		{patch, "/v1/sessions/{id}", keyex.Operator, (*server).changeSession},
 		{post, "/v1/sessions/{id}/start", keyex.Operator, (*server).startSession},
 		{post, "/v1/sessions/{id}/wait", keyex.Operator, (*server).waitLonger},
@@ -86,6 +88,7 @@ func routes() []route {
 		{get, "/v1/bundles", keyex.Viewer, (*server).listBundles},
 		{post, "/v1/bundles", keyex.Operator, (*server).issueBundle},
 		{del, "/v1/bundles/{which}", keyex.Operator, (*server).revokeBundle},
+		{post, "/v1/page/tokens", keyex.Viewer, (*server).makePageLink},
 		{get, "/v1/history/sessions", keyex.Viewer, (*server).historySessions},
 		{get, "/v1/history/sessions/{id}", keyex.Viewer, (*server).historySession},
 		{get, "/v1/history/clients", keyex.Viewer, (*server).historyClients},

@@ -68,7 +68,7 @@ func (s *server) createSchedule(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info("schedule made", zap.String("schedule", one.ID), zap.String("package", one.Order.Image), zap.Time("due", one.Due))
+	s.did(r, "schedule made", zap.String("schedule", one.ID), zap.String("package", one.Order.Image), zap.Time("due", one.Due))
 	return scheduleOf(&one), nil
 }
 
@@ -96,6 +96,6 @@ func (s *server) cancelSchedule(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info("schedule cancelled", zap.String("schedule", one.ID))
+	s.did(r, "schedule cancelled", zap.String("schedule", one.ID))
 	return scheduleOf(&one), nil
 }

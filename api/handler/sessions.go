@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,16 +15,29 @@ import (
 	"wimcast/session"
 )
 
-func (s *server) listSessions(*http.Request) (any, error) {
+// listSessions lists sessions, with clients=false without their clients: who only counts them needn't be sent 500.
+func (s *server) listSessions(r *http.Request) (any, error) {
+	whole := true
+	if text := r.URL.Query().Get("clients"); text != "" {
+		var err error
+		if whole, err = strconv.ParseBool(text); err != nil {
+			return nil, bad("clients: %q is neither true nor false", text)
+		}
+	}
 	running, ended := s.Sessions.Sessions()
 	list := []api.Session{}
 	for _, info := range slices.Concat(running, ended) {
-		list = append(list, sessionOf(&info))
+		one := SessionOf(&info)
+		if !whole {
+			one.Clients = []api.Member{}
+		}
+		list = append(list, one)
 	}
 	return list, nil
 }
 
-func sessionOf(info *session.SessionInfo) api.Session {
+// SessionOf is what the API says of a session, its clients included.
+func SessionOf(info *session.SessionInfo) api.Session {
 	out := api.Session{
 		ID: info.ID, Package: info.Package, Deployment: info.Deployment, Digest: info.Digest.String(), Mode: info.Mode.String(), State: info.State.String(),
 		Group: groupOf(info), Lane: info.Lane, Start: string(info.Start), Deadline: info.Deadline, Minimum: info.Minimum, Waiting: info.Waiting, Started: info.Started, Ended: info.Ended, Reason: info.Reason, Size: info.ImageSize, Blocks: info.Blocks,
@@ -35,7 +49,7 @@ func sessionOf(info *session.SessionInfo) api.Session {
 			Bytes: info.Sent.SourceBytes + info.Sent.ParityBytes + info.Sent.ManifestBytes + info.Sent.ControlBytes,
 		},
 		NACKs:   api.NACKs{Served: info.NACKs.Served, Merged: info.NACKs.Merged, Limited: info.NACKs.Limited},
-		Clients: []api.Member{},
+		Clients: []api.Member{}, States: map[string]int{},
 	}
 	var progress []float64
 	for i := range info.Clients {
@@ -46,6 +60,7 @@ func sessionOf(info *session.SessionInfo) api.Session {
 		if c.State == session.ClientReceiving || c.State == session.ClientUnicast || c.State == session.ClientProven {
 			progress = append(progress, c.Progress)
 		}
+		out.States[string(c.State)]++
 		out.Clients = append(out.Clients, memberOf(c))
 	}
 	if len(progress) > 0 {
@@ -116,9 +131,8 @@ func (s *server) changeSession(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, refusedBy(err)
 	}
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info("session changed by the operator", zap.String("session", id), zap.Strings("to", detail), zap.Stringer("by", who))
-	return sessionOf(&info), nil
+	s.did(r, "session changed by the operator", zap.String("session", id), zap.Strings("to", detail))
+	return SessionOf(&info), nil
 }
 
 // refusedBy gives an error of the sessions its status: what can't be is refused, what is too late is a conflict.
@@ -135,8 +149,7 @@ func (s *server) stopSession(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, &statusError{http.StatusConflict, err}
 	}
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info("session stopped by the operator", zap.String("session", r.PathValue("id")), zap.Stringer("by", who))
+	s.did(r, "session stopped by the operator", zap.String("session", r.PathValue("id")))
 	return struct{}{}, nil
 }
 
@@ -165,9 +178,8 @@ func (s *server) onStart(r *http.Request, action, detail, done string, do func(i
 	if err != nil {
 		return nil, refusedBy(err)
 	}
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info(done, zap.String("session", id), zap.String("detail", detail), zap.Stringer("by", who))
-	return sessionOf(&info), nil
+	s.did(r, done, zap.String("session", id), zap.String("detail", detail))
+	return SessionOf(&info), nil
 }
 
 // cancelSession ends a session before it has started.
@@ -178,8 +190,7 @@ func (s *server) cancelSession(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, refusedBy(err)
 	}
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info("session cancelled by the operator", zap.String("session", id), zap.Stringer("by", who))
+	s.did(r, "session cancelled by the operator", zap.String("session", id))
 	return struct{}{}, nil
 }
 
@@ -236,6 +247,7 @@ func (s *server) onClient(r *http.Request, action, done string, do func(session 
 					errs = append(errs, err)
 					continue
 				}
+				s.did(r, done, zap.String("client", c.Name), zap.Uint32("number", c.Number), zap.String("session", running[i].ID), zap.String("package", running[i].Package))
 				if !slices.Contains(in, running[i].ID) {
 					in = append(in, running[i].ID)
 				}
@@ -248,8 +260,6 @@ func (s *server) onClient(r *http.Request, action, done string, do func(session 
 		}
 		return nil, noClient(name, only, running, ended)
 	}
-	who, _ := api.CallerOf(r.Context())
-	s.Log.Info(done, zap.String("client", name), zap.Strings("sessions", in), zap.Stringer("by", who))
 	return in, nil
 }
 

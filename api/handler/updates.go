@@ -43,7 +43,7 @@ func (s *server) addUpdate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info(string(u.Kind)+" added", zap.String("update", u.Reference()), zap.Int64("bytes", u.Size), zap.String("sha256", u.SHA256))
+	s.did(r, "update added", zap.String("kind", string(u.Kind)), zap.String("update", u.Reference()), zap.Int64("bytes", u.Size), zap.String("sha256", u.SHA256))
 	out := updateOf(&u)
 	out.AlreadyThere = alreadyThere
 	return out, nil
@@ -70,7 +70,7 @@ func (s *server) removeUpdate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Log.Info(string(u.Kind)+" removed", zap.String("update", u.Reference()))
+	s.did(r, "update removed", zap.String("kind", string(u.Kind)), zap.String("update", u.Reference()))
 	return struct{}{}, nil
 }
 
@@ -123,6 +123,6 @@ func (s *server) rollback(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s.pokeFleet()
-	s.Log.Info("image rolled back", zap.String("from", from.Reference()), zap.String("package", to.Reference()))
+	s.did(r, "image rolled back", zap.String("from", from.Reference()), zap.String("package", to.Reference()))
 	return api.RolledBack{From: from.Reference(), To: to.Reference()}, nil
 }

@@ -42,7 +42,7 @@ func (s *server) claimJob(r *http.Request) (any, error) {
 	for _, p := range job.Packages {
 		out.Packages = append(out.Packages, api.WorkerPackage{Reference: p.Reference, File: p.File, Size: p.Size, SHA256: p.SHA256})
 	}
-	s.Log.Info("job taken", zap.String("job", job.ID), zap.String("worker", workerOf(r)))
+	s.did(r, "job taken", zap.String("job", job.ID))
 	return api.WorkerClaim{Job: out}, nil
 }
 
@@ -103,6 +103,6 @@ func (s *server) reportJob(r *http.Request) (any, error) {
 	if err := s.Servicing.EndJob(id, worker, steps, report.Failure); err != nil {
 		return nil, err
 	}
-	s.Log.Info("job done", zap.String("job", id), zap.String("worker", worker), zap.String("failure", report.Failure))
+	s.did(r, "job done", zap.String("job", id), zap.String("failure", report.Failure))
 	return struct{}{}, nil
 }

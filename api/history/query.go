@@ -23,7 +23,7 @@ const (
 	clientColumns = `c.id, c.session, c.number, c.name, c.uuid, c.serial, c.macs, c.address, c.certificate, c.certificate_serial, c.role, c.state, c.reason,
   c.joined, c.ended, c.proven, c.progress, c.lost_network, c.lost_buffer, c.lost_disk, c.rejected, c.rejoins, c.nacks, c.multicast_bytes, c.unicast_bytes, c.held_bytes, c.seed_bytes,
   c.applied, c.apply_index, c.apply_millis, c.apply_error`
-	actionColumns = `a.id, a.at, a.who, a.action, a.session, a.name, a.client, a.detail, a.error, a.package, a.digest`
+	actionColumns = `a.id, a.at, a.who, a.action, a.session, a.name, a.client, a.detail, a.error, a.package, a.digest, a.request`
 )
 
 // filter collects conditions and their arguments.
@@ -268,7 +268,7 @@ func (s *Store) actions(ctx context.Context, f filter, order string, limit int) 
 		var r api.HistoryAction
 		var when int64
 		var session sql.NullInt64
-		err := rows.Scan(&r.ID, &when, &r.Who, &r.Action, &session, &r.Session, &r.Client, &r.Detail, &r.Error, &r.Package, &r.Digest)
+		err := rows.Scan(&r.ID, &when, &r.Who, &r.Action, &session, &r.Session, &r.Client, &r.Detail, &r.Error, &r.Package, &r.Digest, &r.Request)
 		r.At, r.SessionID = at(when), session.Int64
 		list = append(list, r)
 		return err

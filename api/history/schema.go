@@ -13,7 +13,7 @@ var migrations = []string{
 	`CREATE TABLE sessions (
 	  id               INTEGER PRIMARY KEY AUTOINCREMENT, -- what people call it: never given twice
 	  session          BLOB NOT NULL UNIQUE,              -- the protocol's id, 16 random bytes
-	  name             TEXT NOT NULL,                     -- "s7", in one life of the daemon
+	  name             TEXT NOT NULL,                     -- "s7"; of older versions in one life of the daemon only
 	  package          TEXT NOT NULL,
 	  digest           TEXT NOT NULL,
 	  mode             TEXT NOT NULL,
@@ -91,6 +91,8 @@ var migrations = []string{
 	ALTER TABLE clients ADD COLUMN apply_index INTEGER NOT NULL DEFAULT 0;
 	ALTER TABLE clients ADD COLUMN apply_millis INTEGER NOT NULL DEFAULT 0;
 	ALTER TABLE clients ADD COLUMN apply_error TEXT NOT NULL DEFAULT ''; -- '' where it went well`,
+	// 6: which request an action was.
+	`ALTER TABLE actions ADD COLUMN request TEXT NOT NULL DEFAULT ''; -- as the log names it; '' of what nobody asked for`,
 }
 
 // newerError says that a file was written by a newer version.

@@ -96,6 +96,17 @@ func Open(path string, cfg Config) (*Store, error) {
 	return s, nil
 }
 
+// LastNumber returns the largest number of a session that the record has: 7 for s7; 0 where it has none.
+func (s *Store) LastNumber(ctx context.Context) (number int, err error) {
+	err = s.use(func(db *sql.DB) error {
+		return db.QueryRowContext(ctx, "SELECT coalesce(max(cast(substr(name, 2) AS INTEGER)), 0) FROM sessions WHERE name GLOB 's[0-9]*'").Scan(&number)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read history: %w", err)
+	}
+	return number, nil
+}
+
 // SetKeep changes how much is kept, from the next hourly tidying on.
 func (s *Store) SetKeep(keep time.Duration, maxRows int64) {
 	s.writing.Lock()

@@ -220,8 +220,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURN
 WHERE session = ?1 AND number = ?2 RETURNING id`
 	updateApplied = `UPDATE clients SET applied = ?3, apply_index = ?4, apply_millis = ?5, apply_error = ?6
 WHERE session = (SELECT id FROM sessions WHERE session = ?1) AND number = ?2`
-	insertAction = `INSERT INTO actions (at, who, action, session, name, client, detail, error, package, digest)
-VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?, ?, ?)`
+	insertAction = `INSERT INTO actions (at, who, action, session, name, client, detail, error, package, digest, request)
+VALUES (?, ?, ?, (SELECT max(id) FROM sessions WHERE name = ? AND id > ?), ?, ?, ?, ?, ?, ?, ?)`
 	insertClient = `INSERT INTO clients (session, number, machine, name, uuid, serial, macs, address, certificate, certificate_serial, role, state, reason,
   joined, ended, proven, progress, lost_network, lost_buffer, lost_disk, rejected, rejoins, nacks, multicast_bytes, unicast_bytes, held_bytes, seed_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`
@@ -333,5 +333,5 @@ func (w *writer) action(a *api.HistoryAction, baseline int64) {
 		return
 	}
 	_, w.err = statement.Exec(
-		a.At.UnixMilli(), clean(a.Who), clean(a.Action), a.Session, baseline, clean(a.Session), clean(a.Client), clean(a.Detail), clean(a.Error), clean(a.Package), clean(a.Digest))
+		a.At.UnixMilli(), clean(a.Who), clean(a.Action), a.Session, baseline, clean(a.Session), clean(a.Client), clean(a.Detail), clean(a.Error), clean(a.Package), clean(a.Digest), clean(a.Request))
 }

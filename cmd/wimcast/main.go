@@ -16,6 +16,7 @@ import (
 	"wimcast/api"
 	"wimcast/client"
 	"wimcast/client/apply"
+	"wimcast/cmd/usage"
 	"wimcast/session"
 )
 
@@ -52,6 +53,8 @@ type commands struct {
 	Bundle   bundleCommand   `cmd:"" name:"bundle" help:"Make, list and revoke join bundles."`
 	Pin      pinCommand      `cmd:"" help:"Open rooms whose bundles want a PIN."`
 	History  historyCommand  `cmd:"" help:"Ask the record: what was cast when, to whom, how it ended; who has an image."`
+	Support  supportCommand  `cmd:"" help:"Put together what somebody needs who has to help, without secrets."`
+	Page     pageCommand     `cmd:"" help:"Print a link that opens the web page, once."`
 	Doctor   doctorCommand   `cmd:"" help:"Say why casts fail, and what to do: on a client and on the server."`
 	Demo     demoCommand     `cmd:"" help:"Cast a real image to four clients on this machine, with faults, and show what happens."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
@@ -96,6 +99,13 @@ func run(args []string, out, errOut io.Writer) int {
 	)
 	if err != nil {
 		panic("wimcast: " + err.Error()) // the struct above is wrong
+	}
+	if asked, err := usage.Asked(parser.Model, manual(), args, out); asked {
+		if err != nil {
+			fmt.Fprintf(errOut, "wimcast: %v\n", err)
+			return exitFailed
+		}
+		return exitProven
 	}
 	parsed, err := parser.Parse(args)
 	if code >= 0 {

@@ -250,17 +250,3 @@ func (s *screen) told(err error) error {
 type saidError struct{ error }
 
 func (e *saidError) Unwrap() error { return e.error }
-
-// bytesText writes a number of bytes as people read it.
-func bytesText(n float64) string {
-	units := []string{"B", "kB", "MB", "GB", "TB"}
-	i := 0
-	for n >= 1000 && i < len(units)-1 {
-		n /= 1000
-		i++
-	}
-	if i == 0 {
-		return fmt.Sprintf("%.0f %s", n, units[i])
-	}
-	return fmt.Sprintf("%.1f %s", n, units[i])
-}

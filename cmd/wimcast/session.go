@@ -129,24 +129,11 @@ func showSlow(w io.Writer, s *api.Session) {
 }
 
 func slowLine(s *api.Session, m *api.Member) string {
-	name := printable(m.Name)
-	if m.Slow == nil {
-		return fmt.Sprintf("%s  %s/s  keeps up so far: %.0f%% proven (median %.0f%%), loses %.1f%%", name, bytesText(m.Rate), 100*m.Progress, 100*s.Median, 100*m.Loss)
-	}
-	if m.Slow.Cause == "sleeping" {
-		return fmt.Sprintf("%s  sleeping: unheard for %s", name, since(m.Slow.Since))
-	}
-	bound := "half the median " + bytesText(m.Slow.Wanted) + "/s"
-	if s.Floor > 0 && m.Slow.Wanted == s.Floor {
-		bound = "floor " + bytesText(s.Floor) + "/s"
-	}
-	grace := time.Duration(s.Grace * float64(time.Second))
-	came := fmt.Sprintf("slow for %v", time.Duration(m.Slow.Seconds*float64(time.Second)).Round(100*time.Millisecond))
-	if m.Slow.Action != "" {
-		came = printable(m.Slow.Action) + " " + m.Slow.Acted.Local().Format("15:04")
-	}
-	return fmt.Sprintf("%s  %s/s  %s %.1f%% \u2192 %s (%s, grace %v)", name, bytesText(m.Slow.Takes), printable(m.Slow.Cause), 100*m.Slow.Lost, came, bound, grace)
+	return printable(m.Name) + "  " + printable(s.WhySlow(m))
 }
+
+// bytesText writes a number of bytes as people read it.
+func bytesText(n float64) string { return api.FormatBytes(n) }
 
 func showSession(w io.Writer, s *api.Session) {
 	overhead := 1.0

@@ -22,7 +22,7 @@ type winpeInjectCommand struct {
 	File       string `arg:"" help:"Boot image: boot.wim of the ADK, of installation media, of WDS or Configuration Manager." placeholder:"BOOT.WIM" type:"existingfile"`
 	Drivers    string `help:"Folder of drivers (.inf and what belongs to it), loaded before the network is looked for." placeholder:"DIR" type:"existingdir"`
 	Deployment string `help:"Deployment that the machines join (default: the one that the bundle may have)." placeholder:"NAME"`
-	Program    string `help:"Program for Windows (default: wimcast.exe or wimcast-arm64.exe beside this program)." placeholder:"FILE" type:"existingfile"`
+	Program    string `help:"Program for Windows (default: wimcast.exe or wimcast-arm64.exe beside this program, or in ../lib/wimcast from there)." placeholder:"FILE" type:"existingfile"`
 	Index      int    `help:"Image inside of the file, from 1 (default: the one that boots)." placeholder:"N"`
 	Remove     bool   `help:"Take everything out again."`
 	DryRun     bool   `help:"Say what would be done, and change nothing."`
@@ -160,7 +160,8 @@ func (w *winpeInjectCommand) readBundle(c *console, content *bootimage.Content, 
 	return err
 }
 
-// ownProgram finds the client for Windows beside this program, as dist/ has them.
+// ownProgram finds the client for Windows beside this program, as dist/ has them, or
+// where the package has it.
 func ownProgram(arch wim.Architecture) (string, error) {
 	own, err := os.Executable()
 	if err == nil {
@@ -169,15 +170,23 @@ func ownProgram(arch wim.Architecture) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("winpe inject: where is this program: %w; next: --program FILE", err)
 	}
+	return programFor(arch, filepath.Dir(own))
+}
+
+// programFor finds it from the directory of this program on.
+func programFor(arch wim.Architecture, dir string) (string, error) {
 	name := "wimcast.exe"
 	if arch.String() == "arm64" {
 		name = "wimcast-arm64.exe"
 	}
-	program := filepath.Join(filepath.Dir(own), name)
-	if _, err := os.Stat(program); err != nil {
-		return "", fmt.Errorf("winpe inject: there is no %s beside this program, which the %s image needs; next: --program FILE, or make build", name, arch)
+	packaged := filepath.Join(dir, "..", "lib", "wimcast") // of /usr/bin: /usr/lib/wimcast
+	for _, place := range []string{dir, packaged} {
+		program := filepath.Join(place, name)
+		if info, err := os.Stat(program); err == nil && info.Mode().IsRegular() {
+			return program, nil
+		}
 	}
-	return program, nil
+	return "", fmt.Errorf("winpe inject: there is no %s beside this program or in %s, which the %s image needs; next: --program FILE, install the package wimcast, or make build", name, packaged, arch)
 }
 
 // text is the result in one line.

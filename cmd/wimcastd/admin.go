@@ -45,14 +45,14 @@ func (d *distributionPoint) listenAdmin() (err error) {
 		}
 	}
 	d.api = handler.New(handler.Config{
-		Library: d.library, Deployments: d.deployed, Sessions: d.sessions, Authority: d.authority, Trust: d.trust, Events: d.events, History: d.history, Status: d.status, Doctor: d.doctor,
+		Library: d.library, Deployments: d.deployed, Sessions: d.sessions, Live: d.liveBook, Authority: d.authority, Trust: d.trust, Events: d.events, History: d.history, Status: d.status, Doctor: d.doctor,
 		Logs: d.clientLogs, PINs: d.pins, Updates: d.updates, Servicing: d.servicing, Added: d.servicing.Poke,
 		Recheck: func() int { return d.listener.Recheck(nil) }, Servers: d.servers(), AdminServers: d.adminServers(), Point: d.pointName(), Points: d.pointTable,
 		Site: d.fleet, Reports: d.reports, PointAdmin: d.pointAdmin(),
 		MayBeMulticastOnly: func(name, version string) error { return d.config().checkMulticastOnly(name, version) },
 		CheckRules:         func(one deployment.Deployment, p library.Package) error { return d.config().checkDeployment(&one, &p) },
-		Deployed:           func() { d.adjust() }, Log: d.log.Named("admin"),
-		PointStatus: d.pointAnswer(), Prestage: handler.Prestage{Export: d.exporter(), Import: d.importer()},
+		Deployed:           func() { d.adjust() }, Support: d.support(), Log: d.log, ErrorLog: newForeignLog(d.log, "admin"),
+		PointStatus: d.pointAnswer(), PageLink: d.pageLink(), Prestage: handler.Prestage{Export: d.exporter(), Import: d.importer()},
 	})
 	return nil
 }

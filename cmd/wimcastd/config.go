@@ -63,6 +63,7 @@ type config struct {
 	Limits     limitsConfig     `toml:"limits"`
 	Admin      adminConfig      `toml:"admin"`
 	Metrics    metricsConfig    `toml:"metrics"`
+	Page       pageConfig       `toml:"page"`
 	History    historyConfig    `toml:"history"`
 	PIN        pinConfig        `toml:"pin"`
 	Logs       logsConfig       `toml:"logs"`
@@ -185,6 +186,7 @@ func defaults() config {
 		Unicast:    unicastConfig{Slots: 4},
 		Session:    defaultSession(),
 		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
+		Page:       pageConfig{Listen: fmt.Sprintf("127.0.0.1:%d", pagePort)},
 		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
 		Logs:       defaultLogs(),
 		Validation: validationConfig{Schedule: defaultSchedule, Rate: defaultRate},
@@ -336,6 +338,7 @@ func (c *config) check() error {
 	if c.History.MaxRows != 0 && c.History.MaxRows < leastRows {
 		bad("history.max_rows", "%d is less than %d; 0 means any number", c.History.MaxRows, leastRows)
 	}
+	c.Page.check(c, bad)
 	c.PIN.check(bad)
 	c.Logs.check(bad)
 	if err := validation.CheckSchedule(c.Validation.Schedule); err != nil {
@@ -413,3 +416,28 @@ func (m *multicastConfig) ports() (first, last uint16, err error) {
 	}
 	return uint16(x), uint16(y), nil
 }
+
+// MarshalText implements encoding.TextMarshaler.
+//
+//nolint:unparam // the interface has an error
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// MarshalText implements encoding.TextMarshaler.
+//
+//nolint:unparam // the interface has an error
+func (a age) MarshalText() ([]byte, error) { return []byte(time.Duration(a).String()), nil }
+
+// MarshalText implements encoding.TextMarshaler.
+//
+//nolint:unparam // the interface has an error
+func (r rate) MarshalText() ([]byte, error) {
+	if r == 0 {
+		return []byte("0"), nil
+	}
+	return fmt.Appendf(nil, "%.0f B/s", float64(r)), nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+//
+//nolint:unparam // the interface has an error
+func (s size) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%d B", int64(s)), nil }

@@ -55,6 +55,7 @@ func TestDefaults(t *testing.T) {
 		Session:    defaultSession(),
 		Admin:      adminConfig{Socket: "/run/wimcast/admin.sock"},
 		Metrics:    metricsConfig{Listen: "127.0.0.1:7602"},
+		Page:       pageConfig{Listen: "127.0.0.1:7603"},
 		History:    historyConfig{Record: true, Keep: age(400 * 24 * time.Hour), MaxRows: 500_000},
 		Logs:       logsConfig{Keep: age(30 * 24 * time.Hour), Max: 256 << 20},
 		Validation: validationConfig{Schedule: "0 3 * * 0", Rate: 30e6},
@@ -391,7 +392,7 @@ func TestMissingFile(t *testing.T) {
 
 func TestCheckFlag(t *testing.T) {
 	var out, errOut bytes.Buffer
-	if code := run([]string{"-config", example, "-check"}, &out, &errOut); code != 0 || errOut.Len() != 0 {
+	if code := run([]string{"--config", example, "--check"}, &out, &errOut); code != 0 || errOut.Len() != 0 {
 		t.Errorf("-check of the example ends with %d: %s", code, &errOut)
 	}
 	if !strings.Contains(out.String(), "good") {
@@ -399,7 +400,7 @@ func TestCheckFlag(t *testing.T) {
 	}
 	out.Reset()
 	bad := write(t, "\n\nlisen = \":1\"\n")
-	if code := run([]string{"-config", bad, "-check"}, &out, &errOut); code != 2 || out.Len() != 0 {
+	if code := run([]string{"--config", bad, "--check"}, &out, &errOut); code != 2 || out.Len() != 0 {
 		t.Errorf("-check of a bad configuration ends with %d and prints %q", code, &out)
 	}
 	if got := errOut.String(); !strings.Contains(got, bad) || !strings.Contains(got, "line 3: unknown key lisen") {

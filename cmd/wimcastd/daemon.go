@@ -20,6 +20,7 @@ import (
 	"wimcast/api"
 	"wimcast/api/handler"
 	"wimcast/api/history"
+	streams "wimcast/api/live"
 	"wimcast/api/reports"
 	"wimcast/crypto/keyex"
 	"wimcast/crypto/pin"
@@ -30,6 +31,7 @@ import (
 	"wimcast/library/servicing"
 	"wimcast/library/validation"
 	"wimcast/metrics"
+	"wimcast/multicast"
 	"wimcast/session"
 	"wimcast/unicast"
 	"wimcast/unicast/clientlog"
@@ -52,6 +54,8 @@ type distributionPoint struct {
 	reloadsMu   sync.Mutex
 	reloads     reloads
 	log         *zap.Logger
+	recent      *logRing // the latest of what it says; nil where nobody keeps it
+	numbers     *numbers
 	library     *library.Library
 	deployed    *deployment.Store
 	authority   *keyex.Authority // nil with an organisation's PKI, and at a point
@@ -73,17 +77,20 @@ type distributionPoint struct {
 	fleet       *fleet.Site // nil where this daemon is no site
 	networks    *networks
 	queriers    *queriers
+	drops       map[string]*multicast.Drops // of sockets, by their word in metrics; those that the kernel tells of
 	upkeep      *upkeep
 	validator   *validation.Validator
 	validations validationCounts
 	hours       *window.Gate              // of pulls
 	pulls       func() []api.PointPackage // how packages are at this point; nil unless it is one
-	reports     *reports.Book             // what points say of themselves; nil unless this is a site
+	page        webPage
+	reports     *reports.Book // what points say of themselves; nil unless this is a site
 	started     time.Time
 
 	unicastListener, scrape    net.Listener
 	adminSocket, adminListener net.Listener // the listener is nil without admin.listen
 	events                     *handler.Events
+	liveBook                   *streams.Book
 	api                        *handler.API
 	running                    sync.WaitGroup
 	stop                       context.CancelFunc
@@ -141,11 +148,13 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	grants := &tokenGrants{}
 	if d.unicast, err = unicast.NewServer(unicast.ServerConfig{
 		Contents: &unicastContents{d.library}, Grants: grants, Slots: cfg.Unicast.Slots, BytesPerSecond: int64(cfg.Unicast.Budget),
-		Logs: d.takesLogs(), ErrorLog: zap.NewStdLog(log.Named("unicast")),
+		Logs: d.takesLogs(), ErrorLog: newForeignLog(log, "unicast"),
 	}); err != nil {
 		return d, err
 	}
 	d.openHistory()
+	d.openDrops()
+	d.numbers = openNumbers(cfg.State, d.recorded(), log)
 	d.metrics = metrics.New(d.sources())
 	d.events = handler.NewEvents()
 	d.networks.strangers.raise = d.events.Raise
@@ -158,11 +167,12 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	d.pins = d.newPINs()
 	d.sessions = session.NewServer(session.ServerConfig{
 		Open: d.openPackage, Deployments: d.listDeployments, OpenGroup: d.networks.openGroup, Limits: cfg.limits(), Ceiling: d.ceilingOf(&cfg), MaxPayload: payload, HTTPSPort: port,
-		Lock:     &pinLock{book: d.pins, require: func() []string { return d.config().PIN.Require }},
-		Prober:   &prober{networks: d.networks, queriers: d.queriers, allowed: func() bool { return d.config().Doctor.Probe }},
-		Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
+		Lock:   &pinLock{book: d.pins, require: func() []string { return d.config().PIN.Require }},
+		Prober: &prober{networks: d.networks, queriers: d.queriers, allowed: func() bool { return d.config().Doctor.Probe }},
+		Number: d.numbers.next, Observer: d.observer(), Watcher: d.events, Revoked: d.unicast.Release, Log: log,
 	})
 	grants.sessions = d.sessions
+	d.liveBook = streams.New(streams.Config{Sessions: d.sessions, Describe: handler.SessionOf})
 	d.upkeep = d.newUpkeep()
 	if d.validator, err = d.newValidator(); err != nil {
 		return d, err
@@ -171,9 +181,13 @@ func newDaemon(cfg config, log *zap.Logger) (d *distributionPoint, err error) {
 	if err := d.openPuller(); err != nil {
 		return d, err
 	}
+	if err := d.listenPage(); err != nil {
+		return d, err
+	}
 	if err := d.listenAdmin(); err != nil {
 		return d, err
 	}
+	d.openPage()
 	return d, d.listenMetrics()
 }
 
@@ -319,6 +333,7 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 	d.running.Go(func() { ended <- d.accept(ctx) })
 	d.running.Go(func() { d.networks.run(ctx, d.events.Raise) })
 	d.running.Go(func() { d.queriers.run(ctx) })
+	d.running.Go(func() { d.liveBook.Run(ctx) })
 	d.running.Go(func() {
 		ticker := time.NewTicker(querierLook)
 		defer ticker.Stop()
@@ -343,10 +358,11 @@ func (d *distributionPoint) start(ctx context.Context) <-chan error {
 		d.running.Go(func() { d.reports.Run(ctx) })
 	}
 	d.serveAdmin(ctx, ended)
+	d.servePage(ctx)
 	if d.scrape != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", d.metrics.Handler())
-		server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+		server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: newForeignLog(d.log, "metrics")}
 		d.running.Go(func() { _ = server.Serve(d.scrape) })
 		d.running.Go(func() { <-ctx.Done(); _ = server.Close() })
 	}
@@ -424,7 +440,7 @@ func (d *distributionPoint) close() {
 		if d.listener != nil {
 			_ = d.listener.Close()
 		}
-		for _, l := range []net.Listener{d.unicastListener, d.scrape, d.adminSocket, d.adminListener} {
+		for _, l := range []net.Listener{d.unicastListener, d.scrape, d.adminSocket, d.adminListener, d.page.listener} {
 			if l != nil {
 				_ = l.Close()
 			}
@@ -433,6 +449,9 @@ func (d *distributionPoint) close() {
 			d.queriers.close()
 		}
 		d.running.Wait()
+		if d.numbers != nil {
+			d.numbers.close()
+		}
 		if d.history != nil {
 			if err := d.history.Close(); err != nil {
 				d.log.Warn("closing the history failed", zap.Error(err))
@@ -461,23 +480,20 @@ func (d *distributionPoint) close() {
 
 func (d *distributionPoint) sources() metrics.Sources {
 	return metrics.Sources{
-		History:  d.historyNumbers(),
-		Version:  version,
-		Logs:     d.logCounts,
-		PINs:     d.pinCounts,
-		Sessions: func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
-		Totals: func() (map[string]session.PackageTotals, map[string]uint64) {
-			packages, dropped := d.sessions.Totals()
-			for reason, n := range d.listener.Stats().Dropped {
-				dropped["control_"+string(reason)] += n
-			}
-			return packages, dropped
-		},
-		Reload:    d.lastReload,
-		Schedules: d.scheduleStates,
-		Points:    d.pointCounts,
-		Pulls:     d.pulled(),
-		PullLimit: d.pullLimit,
+		History:     d.historyNumbers(),
+		Version:     version,
+		Logs:        d.logCounts,
+		PINs:        d.pinCounts,
+		Page:        d.pageLogins,
+		Sessions:    func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
+		Viewers:     func() int { return d.liveBook.Viewers() },
+		Totals:      d.totals,
+		KernelDrops: d.kernelDrops,
+		Reload:      d.lastReload,
+		Schedules:   d.scheduleStates,
+		Points:      d.pointCounts,
+		Pulls:       d.pulled(),
+		PullLimit:   d.pullLimit,
 		Queue: func() map[string]int {
 			out := map[string]int{}
 			for _, limit := range session.QueueLimits() {
@@ -498,6 +514,9 @@ func (d *distributionPoint) sources() metrics.Sources {
 			}
 			for reason, n := range d.remote.Snapshot() {
 				out[[2]string{"admin", string(reason)}] = n
+			}
+			for reason, n := range d.page.handshakes.Snapshot() {
+				out[[2]string{"page", string(reason)}] = n
 			}
 			return out
 		},
@@ -522,15 +541,8 @@ func (d *distributionPoint) sources() metrics.Sources {
 		},
 		Validations:      d.validations.snapshot,
 		OldestValidation: d.oldestValidation,
-		Expiries: func() map[[2]string]time.Time {
-			server, ca := d.trust.Expiry()
-			ends := map[[2]string]time.Time{{"server", d.serverTitle()}: server, {"ca", "ca"}: ca}
-			if d.pointTrust != nil {
-				ends[[2]string{"point", d.pointName()}] = d.pointTrust.bundle().Identity().NotAfter
-			}
-			return ends
-		},
-		Queriers: d.seen,
+		Expiries:         d.expiries,
+		Queriers:         d.seen,
 		Interfaces: func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64) {
 			failed, sent = d.networks.counters()
 			return d.networks.states(), sent, failed

@@ -55,12 +55,12 @@ func (d *distributionPoint) fleetChanged(c fleet.Change) {
 		what = "assignments of " + c.Point
 		fields = []zap.Field{zap.String("point", c.Point), zap.Int64("serial", c.Revision)}
 	}
-	fields = append(fields, zap.Duration("took", c.Took))
+	fields = append(fields, zap.String("what", what), zap.Duration("took", c.Took))
 	if c.Err == nil {
-		d.log.Info("in the registry: "+what, fields...)
+		d.log.Info("brought into the registry", fields...)
 		return
 	}
-	d.log.Warn("not in the registry: "+what, append(fields, zap.Error(c.Err), zap.Time("retry", c.Retry))...)
+	d.log.Warn("can't be brought into the registry; it is tried again", append(fields, zap.Error(c.Err), zap.Time("retry", c.Retry))...)
 	if c.Failures == 1 {
 		d.events.Raise(fmt.Sprintf("%s can't be brought into the registry: %v; it is tried again; next: wimcast point list", what, c.Err))
 	}

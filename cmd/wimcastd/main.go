@@ -5,18 +5,19 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"golang.org/x/term"
+
+	"wimcast/cmd/usage"
 )
 
 // version is stamped by the build.
@@ -24,64 +25,72 @@ var version = "dev"
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
+// commandLine is what wimcastd takes, as kong reads it.
+type commandLine struct {
+	Config  string           `help:"Configuration (default: /etc/wimcast/wimcastd.toml if it exists)." placeholder:"FILE"`
+	Check   bool             `help:"Check the configuration and exit."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
 // run is the program: flags, config, build, run, exit code.
 func run(args []string, out, errOut io.Writer) int {
-	flags := flag.NewFlagSet("wimcastd", flag.ContinueOnError)
-	flags.SetOutput(errOut)
-	path := flags.String("config", "", "configuration `file` (default "+defaultConfig+" if it exists)")
-	check := flags.Bool("check", false, "check the configuration and exit")
-	showVersion := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		return 2
+	var cli commandLine
+	code := -1
+	parser, err := kong.New(&cli,
+		kong.Name("wimcastd"),
+		kong.Description("Holds Windows images and casts them to rooms of machines by encrypted multicast."),
+		kong.Vars{"version": version},
+		kong.Writers(out, errOut),
+		kong.Exit(func(c int) { code = c }),
+	)
+	if err != nil {
+		panic("wimcastd: " + err.Error()) // the struct above is wrong
 	}
-	if *showVersion {
-		_, _ = fmt.Fprintln(out, version)
+	if asked, err := usage.Asked(parser.Model, manual(), args, out); asked {
+		if err != nil {
+			_, _ = fmt.Fprintf(errOut, "wimcastd: %v\n", err)
+			return 1
+		}
 		return 0
 	}
-	cfg, err := loadConfig(*path)
+	_, err = parser.Parse(args)
+	if code >= 0 {
+		return code // --help, --version
+	}
 	if err != nil {
-		_, _ = fmt.Fprintf(errOut, "wimcastd: %v\n", err)
+		_, _ = fmt.Fprintf(errOut, "wimcastd: %v; next: wimcastd --help\n", err)
 		return 2
 	}
-	if *check {
+	cfg, err := loadConfig(cli.Config)
+	if err != nil {
+		sayWrong(errOut, err)
+		return 2
+	}
+	if cli.Check {
 		_, _ = fmt.Fprintln(out, "configuration is good")
 		return 0
 	}
-	log, level := newLogger(errOut, cfg.Log.Level)
-	defer func() { _ = log.Sync() }()
-	if err := serve(cfg, *path, log, level); err != nil {
-		log.Error("stopped", zap.Error(err))
+	logs := newLogs(errOut, cfg.Log.Level)
+	defer func() { _ = logs.log.Sync() }()
+	// What libraries say on their own.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(newForeignLog(logs.log, "other").Writer())
+	if err := serve(cfg, cli.Config, logs); err != nil {
+		logs.log.Error("stopped by an error", zap.Error(err))
 		return 1
 	}
+	logs.log.Info("stopped")
 	return 0
 }
 
-// newLogger logs readable lines to a terminal and JSON elsewhere.
-func newLogger(w io.Writer, level string) (*zap.Logger, zap.AtomicLevel) {
-	enabled := zap.NewAtomicLevel()
-	_ = enabled.UnmarshalText([]byte(level)) // checked with the config
-	cfg := zap.NewProductionEncoderConfig()
-	cfg.TimeKey, cfg.EncodeTime, cfg.EncodeDuration = "time", zapcore.RFC3339NanoTimeEncoder, zapcore.StringDurationEncoder
-	encoder := zapcore.NewJSONEncoder(cfg)
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		cfg.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
-		cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
-		encoder = zapcore.NewConsoleEncoder(cfg)
-	}
-	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), enabled)
-	// Strangers can make us log; more than that of one message a second is left out.
-	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 100, 100)), enabled
-}
-
 // serve runs the daemon until it is told to stop, then drains.
-func serve(cfg config, path string, log *zap.Logger, level zap.AtomicLevel) error {
+func serve(cfg config, path string, logs *logs) error {
+	log := logs.log
 	d, err := newDaemon(cfg, log)
 	if err != nil {
 		return err
 	}
+	d.recent = logs.recent
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 4)
@@ -89,9 +98,12 @@ func serve(cfg config, path string, log *zap.Logger, level zap.AtomicLevel) erro
 	defer signal.Stop(signals)
 
 	ended := d.start(ctx)
+	lines := time.NewTicker(tellEvery)
+	defer lines.Stop()
+	go logs.run(ctx, lines.C)
 	tell(log, daemon.SdNotifyReady+"\nSTATUS=serving at "+d.listening())
 	log.Info("ready", zap.String("version", version), zap.String("listen", d.listening()), zap.String("interface", d.networks.names()),
-		zap.String("state", cfg.State), zap.String("socket", cfg.Admin.Socket), zap.String("admin", d.adminListening()), zap.String("metrics", d.metricsListening()))
+		zap.String("state", cfg.State), zap.String("socket", cfg.Admin.Socket), zap.String("admin", d.adminListening()), zap.String("metrics", d.metricsListening()), zap.String("page", d.pageListening()))
 	watchdog := watch(d, log)
 	for {
 		select {
@@ -103,7 +115,7 @@ func serve(cfg config, path string, log *zap.Logger, level zap.AtomicLevel) erro
 		case s := <-signals:
 			if s == syscall.SIGHUP {
 				tell(log, reloading())
-				d.reload(path, level)
+				d.reload(path, logs.level)
 				d.upkeep.round()
 				tell(log, daemon.SdNotifyReady)
 				continue

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"wimcast/crypto/keyex"
 	"wimcast/crypto/pin"
 	"wimcast/multicast/wire"
@@ -36,7 +38,7 @@ type pinLock struct {
 // newPINs makes the book of PINs.
 func (d *distributionPoint) newPINs() *pin.Book {
 	return pin.New(func(text string) {
-		d.log.Warn("PIN: " + text)
+		d.log.Warn("somebody guesses a PIN", zap.String("text", text))
 		d.events.Raise(text)
 	})
 }

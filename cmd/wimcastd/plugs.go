@@ -25,7 +25,7 @@ func (d *distributionPoint) openPackage(_ context.Context, ref string, peer sess
 		return nil, refusal(err)
 	}
 	return &session.Package{
-		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: content, Rules: d.config().deployedRules(one, p),
+		Name: p.Reference(), Encrypt: p.Flags.Encrypt, Unicast: !p.Flags.MulticastOnly, Content: stallable(content), Rules: d.config().deployedRules(one, p),
 		Deployment: one.Name, UnicastOnly: why, Apply: toApply(one, p),
 	}, nil
 }

@@ -24,7 +24,7 @@ func live() []string {
 func fixed() []string {
 	return []string{
 		"state", "listen", "name", "multicast.interface", "multicast.interfaces", "multicast.groups", "multicast.ports", "multicast.ttl", "multicast.mtu",
-		"admin", "metrics", "history.record", "pki", "point.bundle", "point.poll",
+		"admin", "metrics", "page", "history.record", "pki", "point.bundle", "point.poll",
 		"registry.repository", "registry.credentials", "registry.ca", "registry.plain_http",
 	}
 }
@@ -89,6 +89,9 @@ func (d *distributionPoint) reload(path string, level zap.AtomicLevel) {
 	now, err := loadConfig(path)
 	if err == nil {
 		err = errors.Join(d.checkFlags(&now), d.checkDeployments(&now))
+	}
+	if err == nil && d.page.listener != nil {
+		err = d.readPageCertificate(&d.cfg.Page) // the files may be newer; which they are needs a restart
 	}
 	if err == nil {
 		err = d.unicast.SetLimits(now.Unicast.Slots, int64(now.Unicast.Budget))

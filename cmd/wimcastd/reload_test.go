@@ -73,6 +73,10 @@ socket = "/x"
 listen = ":7799"
 [metrics]
 listen = ":7798"
+[page]
+listen = ":7797"
+certificate = "p"
+key = "q"
 [history]
 record = false
 keep = "2d"

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"wimcast/api"
 	"wimcast/crypto"
@@ -73,7 +74,11 @@ func (d *distributionPoint) scheduleChanged(s servicing.Schedule, what servicing
 	if run.Reason != "" {
 		text += " (" + run.Reason + ")"
 	}
-	d.log.Info("servicing ended", append(fields, zap.String("from", run.From), zap.String("to", run.To), zap.String("state", string(run.State)), zap.String("reason", run.Reason))...)
+	level := zapcore.InfoLevel
+	if run.State == servicing.Failed {
+		level = zapcore.WarnLevel
+	}
+	d.log.Log(level, "servicing ended", append(fields, zap.String("from", run.From), zap.String("to", run.To), zap.String("state", string(run.State)), zap.String("reason", run.Reason))...)
 	d.events.Servicing(api.ServicingEnded, s.ID, s.Order.Image, text)
 	if run.State == servicing.Failed {
 		d.events.Raise(fmt.Sprintf("schedule %s failed: %s; next: wimcast schedule show %s", s.ID, run.Reason, s.ID))

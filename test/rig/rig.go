@@ -7,6 +7,7 @@ package rig
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -73,6 +74,7 @@ type Config struct {
 	Top       string // keys outside of tables
 	Multicast string // of [multicast]
 	Admin     string // of [admin]
+	Page      string // of [page]; none: plain HTTP on a port of loopback
 	Tables    string // more tables, whole
 }
 
@@ -91,14 +93,14 @@ func (d *Daemon) Configure(c Config) error {
 	if d.Place.Addr().IsLoopback() {
 		listen = "127.0.0.1:0" // several may run side by side
 	}
-	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\nlisten = \"127.0.0.1:0\"\n%s\n",
-		d.Dir, listen, c.Top, d.Place.Interface(), c.Multicast, c.Admin, c.Tables)
+	text := fmt.Sprintf("state = %q\nlisten = %q\n%s\n[multicast]\ninterface = %q\n%s\n[admin]\n%s\n[metrics]\nlisten = \"127.0.0.1:0\"\n[page]\n%s\n%s\n",
+		d.Dir, listen, c.Top, d.Place.Interface(), c.Multicast, c.Admin, cmp.Or(c.Page, `listen = "127.0.0.1:0"`), c.Tables)
 	return os.WriteFile(d.config, []byte(text), 0o600)
 }
 
 // Start starts the daemon again on the same state.
 func (d *Daemon) Start(ctx context.Context) error {
-	d.cmd = d.Place.Command(ctx, d.programs.Daemon, "-config", d.config)
+	d.cmd = d.Place.Command(ctx, d.programs.Daemon, "--config", d.config)
 	d.cmd.Stderr = &d.log
 	d.exited = make(chan struct{})
 	from := d.log.len()
