@@ -5,7 +5,9 @@
 #   make check-winpe  its part that runs wimcast.exe, under Wine, as root on amd64
 #   make quick   formatting, vet and the short tests, in under a minute
 #   make build   dist/wimcastd, dist/wimcast, dist/wimcast.exe
+#   make package  dist/*.deb and dist/*.rpm, for amd64 and arm64
 #   make bench   measures wimcast beside a ceiling and its peers, as root, in under an hour
+#   make dashboard  deploy/grafana/wimcast.json, from the Go files beside it
 #   make fuzz    each fuzz target for FUZZTIME (default 10s)
 #   make setup   installs missing Debian packages by name, as root or by sudo
 #
@@ -22,12 +24,17 @@ MAKEFLAGS   += --no-print-directory
 # belongs to another user.
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)'
+VERSION  := $(shell deploy/package/version)
+# Without symbols (-s): a third less, which counts in boot images. Panics and
+# profiles name their functions all the same.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -X main.version=$(VERSION)'
 FUZZTIME ?= 10s
 
 # Built once for each set of versions (golangci-lint takes minutes).
 TOOLS := $(CURDIR)/.cache/tools-$(shell cat tools/go.mod tools/go.sum | cksum | cut -d' ' -f1)-$(shell go env GOVERSION)
+
+# Apart from the others: its version and those of what it needs change nothing there.
+NFPM := $(CURDIR)/.cache/nfpm-$(shell cat tools/nfpm/go.mod tools/nfpm/go.sum | cksum | cut -d' ' -f1)-$(shell go env GOVERSION)/nfpm
 
 # Where wimcast.exe can be run, make check runs it; elsewhere its tests are skipped.
 WINPE := $(if $(filter 0/x86_64,$(shell id -u)/$(shell uname -m)),check-winpe)
@@ -37,7 +44,7 @@ WINDOWS_PACKAGES = $$(GOOS=windows CGO_ENABLED=0 go list -deps ./cmd/wimcast | g
 
 heading = @printf '\n== %s\n' '$(1)'
 
-.PHONY: build demo check check-winpe quick bench fuzz setup tools format vet fix lint tidy cross unit test tests clean
+.PHONY: build package dashboard demo check check-winpe quick bench fuzz setup setup-check tools format vet fix lint tidy cross unit test tests clean
 
 build:
 	$(GO_BUILD) -o dist/wimcastd ./cmd/wimcastd
@@ -45,10 +52,30 @@ build:
 	GOOS=windows GOARCH=amd64 $(GO_BUILD) -o dist/wimcast.exe ./cmd/wimcast
 	GOOS=windows GOARCH=arm64 $(GO_BUILD) -o dist/wimcast-arm64.exe ./cmd/wimcast
 
+# The other architecture's programs are beside the packages' other parts.
+package: build $(NFPM)
+	$(call heading,packages)
+	@for arch in amd64 arm64; do \
+		[ $$arch = $$(go env GOHOSTARCH) ] || for program in wimcast wimcastd; do \
+			GOARCH=$$arch $(GO_BUILD) -o dist/package/$$arch/$$program ./cmd/$$program; \
+		done; \
+	done
+	@deploy/package/build $(VERSION) $(NFPM)
+
+$(NFPM):
+	$(call heading,building nfpm)
+	GOBIN=$(dir $(NFPM)) go -C tools/nfpm install $$(go -C tools/nfpm list tool)
+
+# Committed; a test holds it.
+dashboard:
+	@mkdir -p .cache
+	go run ./deploy/grafana > .cache/wimcast.json
+	mv .cache/wimcast.json deploy/grafana/wimcast.json
+
 demo: setup build
 	dist/wimcast demo
 
-check: setup format vet fix lint tidy cross unit tests $(WINPE)
+check: setup-check format vet fix lint tidy cross unit tests $(WINPE)
 	@printf '\n== all checks passed\n'
 
 quick: format
@@ -63,6 +90,9 @@ bench: setup
 
 setup:
 	@test/setup/install
+
+setup-check: setup
+	@test/setup/install check
 
 tools: $(TOOLS)/gofumpt $(TOOLS)/golangci-lint
 
