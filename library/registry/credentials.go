@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,25 @@ func (r *Repository) credential(ctx context.Context, host string) (auth.Credenti
 	if err != nil {
 		return c, fmt.Errorf("%w: %w", errCredentials, err)
 	}
+	r.shown.Store(&c)
 	return c, nil
+}
+
+// leastSecret is how long a secret is that is looked for in a registry's words: a shorter one is in words that have nothing of it.
+const leastSecret = 4
+
+// withoutSecrets takes our own credentials out of a registry's words: some repeat what they were shown, and errors go into logs.
+func (r *Repository) withoutSecrets(text string) string {
+	c := r.shown.Load()
+	if c == nil {
+		return text
+	}
+	for _, secret := range []string{c.Password, c.AccessToken, c.RefreshToken, base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password))} {
+		if len(secret) >= leastSecret {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	return text
 }
 
 // readCredentials reads a file of credentials:

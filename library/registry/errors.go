@@ -101,7 +101,7 @@ func (r *Repository) failed(ctx context.Context, op string, err error) error {
 	switch {
 	case isAnswer:
 		e.Kind = kindOf(answer.StatusCode)
-		e.Cause = fmt.Errorf("status %d: %s", answer.StatusCode, said(answer))
+		e.Cause = fmt.Errorf("status %d: %s", answer.StatusCode, r.said(answer))
 	case errors.Is(err, errdef.ErrNotFound):
 		e.Kind, e.Cause = ErrNotFound, nil
 	case errors.Is(err, auth.ErrBasicCredentialNotFound), errors.Is(err, errCredentials):
@@ -139,11 +139,11 @@ func isPassing(status int) bool {
 const mostSaid = 300
 
 // said returns a registry's own words, fit to be shown.
-func said(answer *errcode.ErrorResponse) string {
+func (r *Repository) said(answer *errcode.ErrorResponse) string {
 	if len(answer.Errors) == 0 {
 		return strings.ToLower(http.StatusText(answer.StatusCode))
 	}
-	return printable(answer.Errors[0].Error())
+	return printable(r.withoutSecrets(answer.Errors[0].Error()))
 }
 
 // printable takes out what isn't for a terminal, and the rest of what is too long.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -150,6 +151,30 @@ func TestManifestLies(t *testing.T) {
 }
 
 // TestRedirectKeepsSecrets has a registry send the reader to another server, as those do that keep blobs elsewhere.
+// TestEchoKeepsSecrets: a registry that repeats what it was shown doesn't bring that into our errors.
+func TestEchoKeepsSecrets(t *testing.T) {
+	_, d := blobOf(1, 1000)
+	for _, status := range []int{http.StatusForbidden, http.StatusBadGateway, http.StatusBadRequest} {
+		r := liar(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.Header().Set("Www-Authenticate", "Basic realm=x")
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			_, password, _ := r.BasicAuth()
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_, _ = fmt.Fprintf(w, `{"errors":[{"code":"DENIED","message":"%s is wrong, in %s"}]}`, password, r.Header.Get("Authorization"))
+		})
+		r.config.Credentials = write(t, t.TempDir()+"/c", "username=point17\npassword=seesaw-margery\n")
+		_, err := read(t.Context(), r, d, 0)
+		if err == nil || !strings.Contains(err.Error(), "[redacted] is wrong") || strings.Contains(err.Error(), "seesaw") ||
+			strings.Contains(err.Error(), base64.StdEncoding.EncodeToString([]byte("point17:seesaw-margery"))) {
+			t.Errorf("status %d: %v", status, err)
+		}
+	}
+}
+
 func TestRedirectKeepsSecrets(t *testing.T) {
 	b, d := blobOf(1, 1000)
 	seen := make(chan string, 10)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"oras.land/oras-go/v2/registry"
@@ -48,6 +49,7 @@ type Repository struct {
 	transport *http.Transport
 	slots     chan struct{} // one for each blob on its way
 	backoff   time.Duration
+	shown     atomic.Pointer[auth.Credential] // what it was shown last; nil before
 }
 
 // Open looks at the configuration and the files that it names. It doesn't ask the registry.
@@ -83,7 +85,7 @@ func open(ctx context.Context, c Config, idle time.Duration) (*Repository, error
 		Client: &http.Client{Transport: r.transport, CheckRedirect: r.config.checkRedirect}, Credential: r.credential, Cache: auth.NewCache(), ClientID: c.UserAgent,
 	}
 	a.SetUserAgent(c.UserAgent)
-	r.client = &client{auth: a, repository: r.name}
+	r.client = &client{auth: a, repository: r.name, said: r.said}
 	r.remote = &remote.Repository{Client: r.client, Reference: ref, PlainHTTP: c.PlainHTTP, MaxMetadataBytes: MaxManifest, TagListMaxPages: maxTagPages}
 	// What is pushed here names no subject, so nothing is ever asked about referrers.
 	if err := r.remote.SetReferrersCapability(true); err != nil {

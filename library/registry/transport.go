@@ -122,6 +122,7 @@ func (c *Config) checkRedirect(to *http.Request, via []*http.Request) error {
 type client struct {
 	auth       *auth.Client
 	repository string
+	said       func(*errcode.ErrorResponse) string // the registry's own words, fit to be shown
 }
 
 // Do implements remote.Client. Of an answer that says "later" it keeps how much later.
@@ -131,7 +132,7 @@ func (c *client) Do(r *http.Request) (*http.Response, error) {
 		return answer, err
 	}
 	return nil, &Error{
-		Repository: c.repository, Kind: ErrUnavailable, Cause: fmt.Errorf("status %d: %s", answer.StatusCode, said(refusal(answer))),
+		Repository: c.repository, Kind: ErrUnavailable, Cause: fmt.Errorf("status %d: %s", answer.StatusCode, c.said(refusal(answer))),
 		RetryAfter: retryAfter(answer.Header.Get("Retry-After"), time.Now()),
 	}
 }
