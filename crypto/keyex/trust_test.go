@@ -151,7 +151,7 @@ func TestLoadRefuses(t *testing.T) {
 		"no CA file":          {p.file("none"), server, server, "", "none.pem"},
 		"empty CA file":       {empty, server, server, "", "no PEM block CERTIFICATE"},
 		"garbage":             {ca, garbage, server, "", "garbage.pem"},
-		"huge":                {ca, huge, server, "", "more than"},
+		"huge":                {ca, huge, server, "", "larger"},
 		"no key":              {ca, server, ca, "", "no PEM block PRIVATE KEY"},
 		"Ed25519 key":         {ca, server, p.file("ed"), "", "openssl ecparam"},
 		"P-521 key":           {ca, server, p.file("p521"), "", "openssl ecparam"},
