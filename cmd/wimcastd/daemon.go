@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 
 	"wimcast/api"
@@ -202,82 +200,8 @@ func (d *distributionPoint) ceilingOf(c *config) float64 {
 	return ceilingShare * float64(d.networks.speed()) / 8
 }
 
-// payload is what a group's packets carry at most, in bytes: what the way to the clients takes, and every interface.
-func (d *distributionPoint) payload() (int, error) {
-	mtu := d.cfg.Multicast.MTU
-	least, name := d.networks.mtu()
-	switch {
-	case least < leastMTU:
-		return 0, fmt.Errorf("multicast.interface: the MTU of %s is %d bytes; %d is the least that a packet needs", name, least, leastMTU)
-	case least < mtu:
-		d.log.Warn("packets are made smaller for an interface", zap.String("interface", name), zap.Int("its_mtu", least), zap.Int("multicast.mtu", mtu))
-		mtu = least
-	}
-	return mtu - ipUDP, nil
-}
-
-func hostOf(listen string) string {
-	host, _, _ := net.SplitHostPort(listen)
-	return host
-}
-
 // authorityDir is where the daemon's own CA is kept, in the state directory.
 const authorityDir = "ca"
-
-// listen opens the control channel with the daemon's own CA, the organisation's PKI, or what a site gave its point.
-func (d *distributionPoint) listen() (*keyex.Listener, error) {
-	var err error
-	switch pki := d.cfg.PKI; {
-	case d.cfg.Point.Bundle != "":
-		if err := d.openTrust(); err != nil {
-			return nil, err
-		}
-	case pki.CA != "":
-		if d.trust, err = keyex.LoadTrust(pki.CA, pki.Certificate, pki.Key, pki.CRL); err != nil {
-			return nil, fmt.Errorf("pki: %w", err)
-		}
-	default:
-		if d.authority, err = keyex.OpenAuthority(filepath.Join(d.cfg.State, authorityDir), keyex.AuthorityConfig{ServerName: d.cfg.Name}); err != nil {
-			return nil, err
-		}
-		d.trust = d.authority.Trust()
-	}
-	addr, err := d.cfg.listenAddr()
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	l, err := keyex.Listen(addr, keyex.ServerConfig{
-		Trust: d.trust, Roles: joiningRoles(),
-		OnRefused: func(from netip.AddrPort, err error) {
-			d.log.Warn("client refused", zap.Stringer("from", from), zap.Error(err))
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listen for clients: %w; when another program has the port: set listen", err)
-	}
-	return l, nil
-}
-
-// joiningRoles are the roles that may join and fetch by unicast: machines, and operators, who need no deployment.
-func joiningRoles() []keyex.Role { return []keyex.Role{keyex.WinPE, keyex.Client, keyex.Operator} }
-
-// listenMetrics opens the metrics port.
-func (d *distributionPoint) listenMetrics() (err error) {
-	if d.cfg.Metrics.Listen != "" {
-		if d.scrape, err = net.Listen("tcp", d.cfg.Metrics.Listen); err != nil {
-			return fmt.Errorf("metrics.listen: %w", err)
-		}
-	}
-	return nil
-}
-
-// metricsListening is the address of the metrics, "" without.
-func (d *distributionPoint) metricsListening() string {
-	if d.scrape == nil {
-		return ""
-	}
-	return d.scrape.Addr().String()
-}
 
 func (d *distributionPoint) free() uint64 {
 	free, err := d.library.FreeBytes()
@@ -285,45 +209,6 @@ func (d *distributionPoint) free() uint64 {
 		return 0
 	}
 	return free
-}
-
-// listening is the address of the control channel.
-func (d *distributionPoint) listening() string { return d.listener.Addr().String() }
-
-// servers are the addresses that bundles name: the configured ones, else the interface's.
-func (d *distributionPoint) servers() []string {
-	if addresses := d.config().Addresses; len(addresses) > 0 {
-		return addresses
-	}
-	hosts := d.networks.addrs()
-	if h, err := netip.ParseAddr(hostOf(d.cfg.Listen)); err == nil && !h.IsUnspecified() {
-		hosts = []netip.Addr{h}
-	}
-	var out []string
-	for _, host := range hosts {
-		out = append(out, netip.AddrPortFrom(host, d.listener.Addr().Port()).String())
-	}
-	return out
-}
-
-// writeFirstBundle makes the join bundle of the first start.
-func (d *distributionPoint) writeFirstBundle() error {
-	path := filepath.Join(d.cfg.State, firstBundle)
-	if d.authority == nil {
-		return nil
-	}
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	bundle, err := d.authority.Issue(keyex.Request{Name: "room", Role: keyex.WinPE, Servers: d.servers()})
-	if err != nil {
-		return err
-	}
-	if err := bundle.WriteFile(path); err != nil {
-		return err
-	}
-	d.log.Info("join bundle written; it goes into the boot image", zap.String("file", path))
-	return nil
 }
 
 // start runs everything in the background; what ends by itself is sent.
@@ -393,159 +278,5 @@ func (d *distributionPoint) accept(ctx context.Context) error {
 // alive returns once every session has answered.
 func (d *distributionPoint) alive() { d.sessions.Sessions() }
 
-// leave ends the sessions as the policy has it: after they are done, for a bounded time, or at once.
-func (d *distributionPoint) leave(signals <-chan os.Signal) {
-	limit := time.Duration(d.config().Drain)
-	if d.config().OnStop == stopHandOver {
-		limit = 0
-	}
-	if limit == 0 {
-		tell(d.log, daemon.SdNotifyStopping+"\nSTATUS=handing clients over")
-		d.log.Info("stopping; clients go on with what they have, here or elsewhere")
-		return
-	}
-	tell(d.log, fmt.Sprintf("%s\nSTATUS=waiting for running sessions, %v at most\nEXTEND_TIMEOUT_USEC=%d", daemon.SdNotifyStopping, limit, (limit+stopSlack).Microseconds()))
-	d.log.Info("stopping", zap.Duration("drain", limit))
-	d.drain(limit, signals)
-}
-
 // stopSlack is what closing may take beyond the drain.
 const stopSlack = 15 * time.Second
-
-// drain lets running sessions end, for a bounded time; a second signal cuts it short.
-func (d *distributionPoint) drain(limit time.Duration, signals <-chan os.Signal) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	go func() {
-		select {
-		case <-signals:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	if err := d.sessions.Drain(ctx); err != nil {
-		d.log.Warn("sessions were still running; their clients wait and join again", zap.Error(err))
-	}
-}
-
-// close ends everything. It may be called at any stage, more than once.
-func (d *distributionPoint) close() {
-	d.closing.Do(func() {
-		if d.sessions != nil {
-			d.sessions.Close()
-		}
-		if d.stop != nil {
-			d.stop()
-		}
-		if d.listener != nil {
-			_ = d.listener.Close()
-		}
-		for _, l := range []net.Listener{d.unicastListener, d.scrape, d.adminSocket, d.adminListener, d.page.listener} {
-			if l != nil {
-				_ = l.Close()
-			}
-		}
-		if d.queriers != nil {
-			d.queriers.close()
-		}
-		d.running.Wait()
-		if d.numbers != nil {
-			d.numbers.close()
-		}
-		if d.history != nil {
-			if err := d.history.Close(); err != nil {
-				d.log.Warn("closing the history failed", zap.Error(err))
-			}
-		}
-		if err := d.closeServicing(); err != nil {
-			d.log.Warn("closing the schedules failed", zap.Error(err))
-		}
-		if d.fleet != nil {
-			_ = d.fleet.Close()
-		}
-		if d.clientLogs != nil {
-			_ = d.clientLogs.Close()
-		}
-		if d.authority != nil {
-			_ = d.authority.Close()
-		}
-		d.closePoint()
-		if d.library != nil {
-			if err := d.library.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-				d.log.Warn("closing the library failed", zap.Error(err))
-			}
-		}
-	})
-}
-
-func (d *distributionPoint) sources() metrics.Sources {
-	return metrics.Sources{
-		History:     d.historyNumbers(),
-		Version:     version,
-		Logs:        d.logCounts,
-		PINs:        d.pinCounts,
-		Page:        d.pageLogins,
-		Sessions:    func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
-		Viewers:     func() int { return d.liveBook.Viewers() },
-		Totals:      d.totals,
-		KernelDrops: d.kernelDrops,
-		Reload:      d.lastReload,
-		Schedules:   d.scheduleStates,
-		Points:      d.pointCounts,
-		Pulls:       d.pulled(),
-		PullLimit:   d.pullLimit,
-		Queue: func() map[string]int {
-			out := map[string]int{}
-			for _, limit := range session.QueueLimits() {
-				out[limit] = 0
-			}
-			for _, q := range d.sessions.Queue() {
-				out[q.Limit]++
-			}
-			return out
-		},
-		Handshakes: func() map[[2]string]uint64 {
-			out := map[[2]string]uint64{}
-			for reason, n := range d.listener.Stats().Handshakes {
-				out[[2]string{"control", string(reason)}] = n
-			}
-			for reason, n := range d.https.Snapshot() {
-				out[[2]string{"https", string(reason)}] = n
-			}
-			for reason, n := range d.remote.Snapshot() {
-				out[[2]string{"admin", string(reason)}] = n
-			}
-			for reason, n := range d.page.handshakes.Snapshot() {
-				out[[2]string{"page", string(reason)}] = n
-			}
-			return out
-		},
-		Unicast: func() (active, queued int, sent map[string]uint64) {
-			s := d.unicast.Snapshot()
-			sent = map[string]uint64{}
-			for name, n := range s.SentBytes {
-				sent[name] = uint64(n)
-			}
-			return s.Active, s.Queued, sent
-		},
-		Library: func() (states map[string]int, free uint64) {
-			states = map[string]int{"in_service": 0, "out_of_service": 0}
-			for _, p := range d.library.List() {
-				if p.OutOfService != "" {
-					states["out_of_service"]++
-				} else {
-					states["in_service"]++
-				}
-			}
-			return states, d.free()
-		},
-		Validations:      d.validations.snapshot,
-		OldestValidation: d.oldestValidation,
-		Expiries:         d.expiries,
-		Queriers:         d.seen,
-		Interfaces: func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64) {
-			failed, sent = d.networks.counters()
-			return d.networks.states(), sent, failed
-		},
-	}
-}

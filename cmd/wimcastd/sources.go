@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"syscall"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"wimcast/crypto/keyex"
+	"wimcast/metrics"
 	"wimcast/multicast"
 	"wimcast/session"
 )
@@ -114,4 +117,94 @@ func bundleEnds(issued []keyex.Issued, now time.Time) map[[2]string]time.Time {
 		delete(ends, who)
 	}
 	return ends
+}
+
+func (d *distributionPoint) sources() metrics.Sources {
+	return metrics.Sources{
+		History:     d.historyNumbers(),
+		Version:     version,
+		Logs:        d.logCounts,
+		PINs:        d.pinCounts,
+		Page:        d.pageLogins,
+		Sessions:    func() (running, ended []session.SessionInfo) { return d.sessions.Sessions() },
+		Viewers:     func() int { return d.liveBook.Viewers() },
+		Totals:      d.totals,
+		KernelDrops: d.kernelDrops,
+		Reload:      d.lastReload,
+		Schedules:   d.scheduleStates,
+		Points:      d.pointCounts,
+		Pulls:       d.pulled(),
+		PullLimit:   d.pullLimit,
+		Queue: func() map[string]int {
+			out := map[string]int{}
+			for _, limit := range session.QueueLimits() {
+				out[limit] = 0
+			}
+			for _, q := range d.sessions.Queue() {
+				out[q.Limit]++
+			}
+			return out
+		},
+		Handshakes: func() map[[2]string]uint64 {
+			out := map[[2]string]uint64{}
+			for reason, n := range d.listener.Stats().Handshakes {
+				out[[2]string{"control", string(reason)}] = n
+			}
+			for reason, n := range d.https.Snapshot() {
+				out[[2]string{"https", string(reason)}] = n
+			}
+			for reason, n := range d.remote.Snapshot() {
+				out[[2]string{"admin", string(reason)}] = n
+			}
+			for reason, n := range d.page.handshakes.Snapshot() {
+				out[[2]string{"page", string(reason)}] = n
+			}
+			return out
+		},
+		Unicast: func() (active, queued int, sent map[string]uint64) {
+			s := d.unicast.Snapshot()
+			sent = map[string]uint64{}
+			for name, n := range s.SentBytes {
+				sent[name] = uint64(n)
+			}
+			return s.Active, s.Queued, sent
+		},
+		Library: func() (states map[string]int, free uint64) {
+			states = map[string]int{"in_service": 0, "out_of_service": 0}
+			for _, p := range d.library.List() {
+				if p.OutOfService != "" {
+					states["out_of_service"]++
+				} else {
+					states["in_service"]++
+				}
+			}
+			return states, d.free()
+		},
+		Validations:      d.validations.snapshot,
+		OldestValidation: d.oldestValidation,
+		Expiries:         d.expiries,
+		Queriers:         d.seen,
+		Interfaces: func() (up map[string]bool, sent map[string]uint64, failed map[[2]string]uint64) {
+			failed, sent = d.networks.counters()
+			return d.networks.states(), sent, failed
+		},
+	}
+}
+
+// listenMetrics opens the metrics port.
+func (d *distributionPoint) listenMetrics() (err error) {
+	if d.cfg.Metrics.Listen != "" {
+		if d.scrape, err = net.Listen("tcp", d.cfg.Metrics.Listen); err != nil {
+			return fmt.Errorf("metrics.listen: %w", err)
+		}
+	}
+	return nil
+}
+
+// metricsListening is the address of the metrics, "" without.
+func (d *distributionPoint) metricsListening() string {
+	if d.scrape == nil {
+		return ""
+	}
+	return d.scrape.Addr().String()
 }
