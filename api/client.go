@@ -176,7 +176,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 
 // AddImage adds the size bytes that r holds. Nothing of it is read before the daemon has said that it wants it, or said
 // nothing for a while.
-func (c *Client) AddImage(ctx context.Context, r io.Reader, size int64, a ImageAdd) (i Image, err error) {
+func (c *Client) AddImage(ctx context.Context, r io.Reader, size int64, a ImageAdd) (Image, error) {
 	q := url.Values{}
 	for key, value := range map[string]string{
 		"name": a.Name, "version": a.Version, "comment": a.Comment, "stem": a.Stem, "sha256": a.SHA256, "source": a.Source, "again": a.Again,
@@ -188,7 +188,13 @@ func (c *Client) AddImage(ctx context.Context, r io.Reader, size int64, a ImageA
 	if a.Index != 0 {
 		q.Set("index", strconv.Itoa(a.Index))
 	}
-	answer, err := c.open(ctx, http.MethodPost, "/v1/images?"+q.Encode(), r, size, http.Header{"Expect": {"100-continue"}})
+	return c.upload(ctx, "/v1/images?"+q.Encode(), r, size)
+}
+
+// upload sends a file of size bytes and returns the image that the daemon made of it. Nothing of it is read before the daemon has said that it
+// wants it, or said nothing for a while.
+func (c *Client) upload(ctx context.Context, path string, r io.Reader, size int64) (i Image, err error) {
+	answer, err := c.open(ctx, http.MethodPost, path, r, size, http.Header{"Expect": {"100-continue"}})
 	if err != nil {
 		return i, err
 	}

@@ -39,14 +39,6 @@ func (c *Client) ExportImage(ctx context.Context, ref string, e ImageExport) (*I
 }
 
 // ImportImage takes a file of size bytes into the library of a point. What came before an error stays.
-func (c *Client) ImportImage(ctx context.Context, r io.Reader, size int64) (i Image, err error) {
-	answer, err := c.open(ctx, http.MethodPost, "/v1/images/import", r, size, http.Header{"Expect": {"100-continue"}})
-	if err != nil {
-		return i, err
-	}
-	defer func() { _ = answer.Body.Close() }()
-	if err := json.NewDecoder(answer.Body).Decode(&i); err != nil {
-		return i, fmt.Errorf("read the daemon's answer: %w", err)
-	}
-	return i, nil
+func (c *Client) ImportImage(ctx context.Context, r io.Reader, size int64) (Image, error) {
+	return c.upload(ctx, "/v1/images/import", r, size)
 }
