@@ -10,7 +10,6 @@
 package prometheus
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,7 +46,7 @@ const (
 )
 
 // ErrMissing says that Prometheus isn't installed here.
-var ErrMissing = errors.New(program + " is missing: install " + program + " (make setup does)")
+var ErrMissing = errors.New(program + " is missing: install " + program + " (make setup-check does)")
 
 // Options say what a server is like. The zero value scrapes each second and has no rules.
 type Options struct {
@@ -78,9 +77,9 @@ type Server struct {
 	every  time.Duration
 	cmd    *exec.Cmd
 	exited chan struct{}
+	tail   rig.Tail // of what it wrote
 
 	mu       sync.Mutex
-	lines    []string // the end of what it wrote
 	forwards map[string]*forward
 }
 
@@ -227,16 +226,8 @@ func (s *Server) SetTargets(targets ...Target) error {
 
 // follow reads what the server writes, and tells once where it listens when it is ready.
 func (s *Server) follow(log io.Reader, ready chan<- string) {
-	const keptLines = 200
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, 1<<20)
 	address := ""
-	for lines.Scan() {
-		text := lines.Text()
-		s.mu.Lock()
-		s.lines = append(s.lines, text)
-		s.lines = s.lines[max(0, len(s.lines)-keptLines):]
-		s.mu.Unlock()
+	s.tail.Follow(log, func(text string) {
 		if _, at, found := strings.Cut(text, `msg="Listening on" address=`); found {
 			address, _, _ = strings.Cut(at, " ")
 		}
@@ -246,16 +237,11 @@ func (s *Server) follow(log io.Reader, ready chan<- string) {
 			default:
 			}
 		}
-	}
-	_, _ = io.Copy(io.Discard, log)
+	})
 }
 
 // Log returns the end of what the server wrote.
-func (s *Server) Log() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Join(s.lines, "\n")
-}
+func (s *Server) Log() string { return s.tail.String() }
 
 // Stop ends the server, and the ways to its targets. It may be called twice.
 func (s *Server) Stop() {

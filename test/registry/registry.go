@@ -5,7 +5,6 @@
 package registry
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,7 +31,7 @@ const program = "docker-registry"
 const readyWithin = 20 * time.Second
 
 // ErrMissing says that the registry isn't installed here.
-var ErrMissing = errors.New(program + " is missing: install " + program + " (make setup does)")
+var ErrMissing = errors.New(program + " is missing: install " + program + " (make setup-check does)")
 
 // Options say what a registry is like. The zero value is one that anybody may read and write, over plain HTTP.
 type Options struct {
@@ -60,9 +58,7 @@ type Server struct {
 	options Options
 	cmd     *exec.Cmd
 	exited  chan struct{}
-
-	mu    sync.Mutex
-	lines []string // the end of what it wrote
+	tail    rig.Tail // of what it wrote
 }
 
 // Repository returns the name of a repository of it, as wimcast's configuration has it.
@@ -184,15 +180,7 @@ func (s *Server) Start(ctx context.Context) error {
 
 // follow reads what the registry writes, and tells once where it listens.
 func (s *Server) follow(log io.Reader, listening chan<- string) {
-	const keptLines = 200
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		text := lines.Text()
-		s.mu.Lock()
-		s.lines = append(s.lines, text)
-		s.lines = s.lines[max(0, len(s.lines)-keptLines):]
-		s.mu.Unlock()
+	s.tail.Follow(log, func(text string) {
 		if _, at, found := strings.Cut(text, `msg="listening on `); found {
 			addr, _, _ := strings.Cut(at, `"`)
 			addr, _, _ = strings.Cut(addr, ",") // "…, tls"
@@ -201,16 +189,11 @@ func (s *Server) follow(log io.Reader, listening chan<- string) {
 			default:
 			}
 		}
-	}
-	_, _ = io.Copy(io.Discard, log)
+	})
 }
 
 // Log returns the end of what the registry wrote.
-func (s *Server) Log() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Join(s.lines, "\n")
-}
+func (s *Server) Log() string { return s.tail.String() }
 
 // Stop ends the registry as power loss does, with all its connections. It may be called twice.
 func (s *Server) Stop() {
