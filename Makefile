@@ -10,6 +10,7 @@
 #   make dashboard  deploy/grafana/wimcast.json, from the Go files beside it
 #   make fuzz    each fuzz target for FUZZTIME (default 10s)
 #   make setup   installs missing Debian packages by name, as root or by sudo
+#   make setup-check  and those that make check needs beyond that
 #
 # Nothing is written outside this directory but Go's own caches, Debian packages
 # that are missing, and the demo's image in ~/.cache/wimcast.

@@ -49,7 +49,7 @@ func startSamba(t *testing.T, ctx context.Context) *samba {
 	}
 	for _, tool := range []string{"smbd", "smbpasswd"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing: install samba (make setup does)", tool)
+			t.Skipf("%s is missing: install samba (make setup-check does)", tool)
 		}
 	}
 	s := &samba{dir: t.TempDir(), exited: make(chan struct{}), conns: map[net.Conn]bool{}}

@@ -60,7 +60,7 @@ type complaints struct {
 func (b *Browser) For(t *testing.T) *Browser { return &Browser{t, b.ctx, b.complaints} }
 
 // ForTest starts a browser that ends with the test, for a page of one origin, such as http://127.0.0.1:7603. Without Chromium the test is
-// skipped, but not as root, where make setup has installed it.
+// skipped, but not as root, where make setup-check has installed it.
 func ForTest(ctx context.Context, t *testing.T, origin string, flags ...chromedp.ExecAllocatorOption) *Browser {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
@@ -68,7 +68,7 @@ func ForTest(ctx context.Context, t *testing.T, origin string, flags ...chromedp
 		if os.Geteuid() == 0 {
 			t.Fatal("chromium is missing: test/setup/install")
 		}
-		t.Skip("chromium is missing: install chromium (make setup does)")
+		t.Skip("chromium is missing: install chromium (make setup-check does)")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.WindowSize(1440, 900), chromedp.WSURLReadTimeout(startWithin))
 	if os.Geteuid() == 0 {
