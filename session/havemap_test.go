@@ -98,10 +98,15 @@ func (c *mapCounter) count() int {
 	return c.all
 }
 
-// has is the map that a client would tell now.
-func (c *roomClient) has() []byte {
-	synctest.Wait() // nobody is at work meanwhile
-	return c.receiver.image.cells.levels()
+// has is the map of what a client has stored by now of an image of so many blocks: it can't have proven more.
+func (c *roomClient) has(blocks int) []byte {
+	counts := newCellCounts(blocks)
+	c.target.mu.Lock()
+	defer c.target.mu.Unlock()
+	for i := range c.target.stored {
+		counts.add(i)
+	}
+	return counts.levels()
 }
 
 // looked returns what a watch sees of a client.
@@ -120,7 +125,8 @@ func looked(t *testing.T, w *Watch, name string) ClientInfo {
 func TestMapsWhileWatched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(t, 1, 600*crypto.BlockSize+77)
+		const blocks = 601
+		r := newRoom(t, 1, (blocks-1)*crypto.BlockSize+77)
 		defer r.stop()
 		r.server.cfg.Ceiling, r.ceiling = 4e6, 4e6 // 27 s
 		maps := r.countMaps()
@@ -140,7 +146,7 @@ func TestMapsWhileWatched(t *testing.T) {
 		last := map[string]int{}
 		for range 8 {
 			for _, c := range []*roomClient{one, two} {
-				is := c.has()
+				is := c.has(blocks)
 				got := looked(t, w, c.name).Map
 				sum := 0
 				for cell := range wire.MaxCells {

@@ -358,6 +358,9 @@ type simTarget struct {
 	slow     time.Duration // per write
 	writes   int
 	verified int // blocks read back
+
+	mu     sync.Mutex
+	stored map[int]bool // blocks that were written; for tests that look on
 }
 
 func (f *simTarget) Begin(digest crypto.Hash, size int64) (iter.Seq[int], []byte, error) {
@@ -376,6 +379,12 @@ func (f *simTarget) WriteBlock(i int, data []byte) error {
 	}
 	f.writes++
 	copy(f.data[i*crypto.BlockSize:], data)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stored == nil {
+		f.stored = map[int]bool{}
+	}
+	f.stored[i] = true
 	return nil
 }
 
