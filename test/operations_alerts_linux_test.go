@@ -22,7 +22,7 @@ import (
 )
 
 // The alert rules as they are shipped, but for their times, judged by a real Prometheus that scrapes daemons which cast: each alert is made to
-// fire by what it is for. See docs/monitoring.md for those that can't be made here.
+// fire by what it is for.
 
 // faster is how many times shorter the rules' times are: "for: 1m" is 3 s. Fleets report every 30 s, which no configuration changes, so theirs are longer;
 // an hour becomes 15 s where that is what is waited for.
@@ -210,6 +210,7 @@ func TestOperationsAlerts(t *testing.T) {
 	t.Run("server", func(t *testing.T) { alertsOfServer(t, w) })
 	t.Run("stall", func(t *testing.T) { alertsOfStall(t, w) })
 	t.Run("network", func(t *testing.T) { alertsOfNetwork(t, w) })
+	t.Run("memory", func(t *testing.T) { alertsOfMemory(t, w) })
 	t.Run("clients", func(t *testing.T) { alertsOfClients(t, w) })
 	t.Run("fleet", func(t *testing.T) { alertsOfFleet(t, w) })
 	t.Run("clock", alertsOfClock)
