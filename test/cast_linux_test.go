@@ -435,6 +435,30 @@ func TestCastRoomMulticastOnlyPruned(t *testing.T) {
 	}
 }
 
+// TestCastRoomMulticastOnlyLater: a package becomes multicast-only while it is cast. The session that runs keeps its flags, and its client may still go
+// unicast; who comes later may not.
+func TestCastRoomMulticastOnlyLater(t *testing.T) {
+	t.Parallel()
+	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "1 MB/s"`})
+	first := s.get(0)
+	if err := first.AwaitProven(s.ctx, 0.05); err != nil {
+		t.Fatal(err)
+	}
+	s.cli("image", "set", "w11", "--multicast-only")
+	for i := range 2 {
+		if err := s.room.Client(i).SetPruned(s.ctx, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later := s.get(1)
+	if _, totals := s.proven(first); totals.Unicast == 0 {
+		t.Errorf("the first one: %+v", totals)
+	}
+	if r, totals := s.ended(later, 5); !strings.Contains(r.Error, "multicast-only") || totals.Unicast != 0 {
+		t.Errorf("the later one: %s; %+v", r.Error, totals)
+	}
+}
+
 // TestCastRoomServerKilled kills the daemon in mid-cast and starts it again: clients
 // come back by themselves with what they have.
 func TestCastRoomServerKilled(t *testing.T) {

@@ -77,7 +77,7 @@ func TestClientErrors(t *testing.T) {
 	}{
 		"evicted":        {b, Token{1}, ErrRefused, "join the session"},
 		"other content":  {b, h.desk.give("pc01", other.digest), ErrRefused, "other content"},
-		"multicast-only": {closed, h.desk.give("pc01", closed.digest), ErrMulticastOnly, "never sent by unicast"},
+		"multicast-only": {closed, Token{2}, ErrMulticastOnly, "never sent by unicast"},
 		"gone":           {gone, h.desk.give("pc01", gone.digest), ErrUnknown, "join again"},
 	} {
 		client := h.fetcher(t, c.book, c.token)

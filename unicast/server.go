@@ -19,7 +19,8 @@ import (
 
 // Package is what the server must know of a package before it opens anything.
 type Package struct {
-	Name          string // name@version; the label of its counters
+	Name string // name@version; the label of its counters
+	// MulticastOnly: who has no token of a session that began without the flag is told so.
 	MulticastOnly bool
 }
 
@@ -35,7 +36,7 @@ type Content interface {
 
 // contents is the library. Lookup is cheap and called for every request, also
 // for those without a good token; Open comes after all checks. Errors that match
-// ErrUnknown, ErrOutOfService or ErrMulticastOnly are answered as such.
+// ErrUnknown or ErrOutOfService are answered as such.
 type contents interface {
 	Lookup(digest crypto.Hash) (Package, error)
 	Open(digest crypto.Hash) (Content, error)
@@ -47,7 +48,7 @@ type Grant struct {
 	Client string      // who it was given to, for people
 }
 
-// grants knows the tokens of the running sessions. Grant is called for every
+// grants knows the tokens of the running sessions. A session of a multicast-only package gives none. Grant is called for every
 // request and again for every chunk of a transfer, so that an eviction ends it
 // at once; it must be quick. An implementation should find tokens by a hash of
 // them, or compare in constant time.
@@ -227,29 +228,22 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, manifest bool) {
 		return
 	}
 	pkg, lookupErr := s.config.Contents.Lookup(digest)
-	if lookupErr == nil && pkg.MulticastOnly {
-		lookupErr = ErrMulticastOnly
-	}
-	if errors.Is(lookupErr, ErrMulticastOnly) { // whatever the token
-		s.fail(w, r, lookupErr)
-		return
-	}
 	token, ok := bearer(r)
 	var grant Grant
 	if ok {
 		grant, err = s.config.Grants.Grant(token)
 		ok = err == nil
 	}
-	if !ok {
-		if errors.Is(err, ErrMulticastOnly) {
-			s.fail(w, r, err)
-			return
-		}
+	switch {
+	case ok && grant.Digest == digest:
+	case lookupErr == nil && pkg.MulticastOnly:
+		s.fail(w, r, ErrMulticastOnly)
+		return
+	case !ok:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="wimcast"`)
 		s.refuse(w, r, ResultUnauthorized, problem{Type: typeToken, Title: "no good token", Status: http.StatusUnauthorized, Detail: "send the unicast token of a running session; join the session (again) to get one"})
 		return
-	}
-	if grant.Digest != digest {
+	default:
 		s.refuse(w, r, ResultForbidden, problem{Type: typeOtherContent, Title: "the token is for other content", Status: http.StatusForbidden, Detail: "join a session of this package to get a token for it"})
 		return
 	}

@@ -133,8 +133,8 @@ func TestServerRefuses(t *testing.T) {
 		"evicted, manifest":         {"GET", manifest(open.digest), evicted.hex(), 401, typeToken},
 		"other content":             {"GET", content(other.digest), give(open.digest), 403, typeOtherContent},
 		"other manifest":            {"GET", manifest(other.digest), give(open.digest), 403, typeOtherContent},
-		"multicast-only":            {"GET", content(closed.digest), give(closed.digest), 403, typeMulticastOnly},
-		"multicast-only, manifest":  {"GET", manifest(closed.digest), give(closed.digest), 403, typeMulticastOnly},
+		"multicast-only":            {"GET", content(closed.digest), strings.Repeat("a5", 32), 403, typeMulticastOnly},
+		"multicast-only, manifest":  {"GET", manifest(closed.digest), strings.Repeat("a5", 32), 403, typeMulticastOnly},
 		"multicast-only, no token":  {"GET", content(closed.digest), "", 403, typeMulticastOnly},
 		"multicast-only, bad token": {"GET", content(closed.digest), give(open.digest), 403, typeMulticastOnly},
 		"unknown content":           {"GET", content(lost), give(lost), 404, typeUnknown},
@@ -165,6 +165,10 @@ func TestServerRefuses(t *testing.T) {
 	}
 	if snap := h.server.Snapshot(); snap.Results[ResultMulticastOnly] != 5 || snap.Results[ResultUnauthorized] != 7 || len(snap.SentBytes) != 0 {
 		t.Errorf("%+v", snap)
+	}
+	// The package became multicast-only, and a session that began before goes on.
+	if r, body := do(t, browser, h.request(t, "GET", content(closed.digest), give(closed.digest))); r.StatusCode != 200 || !bytes.Equal(body, closed.data) {
+		t.Errorf("with the token of a session: %s, %d bytes", r.Status, len(body))
 	}
 }
 

@@ -114,8 +114,7 @@ func (g *tokenGrants) Grant(token [32]byte) (unicast.Grant, error) {
 // unicastContents lets unicast read the library.
 type unicastContents struct{ library *library.Library }
 
-// Lookup implements what unicast.ServerConfig wants. Content that only multicast-only
-// packages hold is never served.
+// Lookup implements what unicast.ServerConfig wants. Content is multicast-only when no other package holds it.
 func (c *unicastContents) Lookup(digest crypto.Hash) (unicast.Package, error) {
 	var found *library.Package
 	for _, p := range c.library.List() {
