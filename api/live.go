@@ -48,10 +48,10 @@ type LiveClient struct {
 
 // LiveSample is how a session went for one second.
 type LiveSample struct {
-	Time   time.Time `json:"time"`   // of its end
-	Rate   float64   `json:"rate"`   // bytes/s of UDP payload that went out
-	Target float64   `json:"target"` // bytes/s that it aims at; 0 while nothing is cast
-	Reason string    `json:"reason"` // what decides the target, as Session's rate_reason
+	Time   time.Time `json:"time"`                    // of its end
+	Rate   float64   `json:"sent_bytes_per_second"`   // of UDP payload
+	Target float64   `json:"target_bytes_per_second"` // 0 while nothing is cast
+	Reason string    `json:"rate_reason"`             // what decides the target, as Session's rate_reason
 	Parity float64   `json:"parity_ratio"`
 	Loss   float64   `json:"loss"` // share of packets that clients told as lost, over all of them, 0 to 1
 	// Proven is what all clients together proved, in bytes/s.

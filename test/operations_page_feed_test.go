@@ -152,9 +152,9 @@ type madeRoom struct {
 
 type liveSample struct {
 	Time   time.Time `json:"time"`
-	Rate   float64   `json:"rate"`
-	Target float64   `json:"target"`
-	Reason string    `json:"reason"`
+	Rate   float64   `json:"sent_bytes_per_second"`
+	Target float64   `json:"target_bytes_per_second"`
+	Reason string    `json:"rate_reason"`
 	Parity float64   `json:"parity_ratio"`
 	Loss   float64   `json:"loss"`
 	Proven float64   `json:"proven_bytes_per_second"`

@@ -7,7 +7,7 @@ const span = 600_000; // ms
 const left = 64, right = 10, top = 8, between = 20, band = 14, axis = 20; // px
 
 /**
- * @typedef {{time: string, rate: number, target: number, reason: string, parity_ratio: number, loss: number}} Sample
+ * @typedef {{time: string, sent_bytes_per_second: number, target_bytes_per_second: number, rate_reason: string, parity_ratio: number, loss: number}} Sample
  */
 
 /**
@@ -69,7 +69,7 @@ function paint(canvas, samples, pointed, readout) {
 	const at = samples.map((s) => x(new Date(s.time).getTime()));
 	const lower = Math.max(40, Math.round((height - top - band - between - axis) * 0.26));
 	const upper = height - top - band - 6 - between - lower - axis;
-	const most = round(Math.max(1e5, ...samples.map((s) => Math.max(s.rate, s.target))));
+	const most = round(Math.max(1e5, ...samples.map((s) => Math.max(s.sent_bytes_per_second, s.target_bytes_per_second))));
 	const mostRepair = Math.max(0.05, round(Math.max(...samples.map((s) => Math.max(s.parity_ratio, s.loss)), 0)));
 	const y = (/** @type {number} */ v) => top + upper * (1 - Math.min(1, v / most));
 	const floor = top + upper + 6 + band + between, z = (/** @type {number} */ v) => floor + lower * (1 - Math.min(1, v / mostRepair));
@@ -94,9 +94,9 @@ function paint(canvas, samples, pointed, readout) {
 	}
 	if (samples.length === 0) return;
 
-	area(c, colour('--chart-rate-area'), at, samples.map((s) => y(s.rate)), y(0));
-	path(c, colour('--chart-rate'), 2, [], at, samples.map((s) => y(s.rate)));
-	path(c, colour('--chart-target'), 1.5, [5, 3], at, samples.map((s) => y(s.target)));
+	area(c, colour('--chart-rate-area'), at, samples.map((s) => y(s.sent_bytes_per_second)), y(0));
+	path(c, colour('--chart-rate'), 2, [], at, samples.map((s) => y(s.sent_bytes_per_second)));
+	path(c, colour('--chart-target'), 1.5, [5, 3], at, samples.map((s) => y(s.target_bytes_per_second)));
 	area(c, colour('--chart-repair-area'), at, samples.map((s) => z(s.parity_ratio)), z(0));
 	path(c, colour('--chart-repair'), 1.5, [], at, samples.map((s) => z(s.parity_ratio)));
 	path(c, colour('--chart-loss'), 1.5, [2, 2], at, samples.map((s) => z(s.loss)));
@@ -106,8 +106,8 @@ function paint(canvas, samples, pointed, readout) {
 	c.textBaseline = 'middle';
 	for (let i = 0; i < samples.length;) {
 		let j = i + 1;
-		while (j < samples.length && samples[j].reason === samples[i].reason) j++;
-		const from = at[i], to = j < samples.length ? at[j] : at[j - 1], held = samples[i].reason;
+		while (j < samples.length && samples[j].rate_reason === samples[i].rate_reason) j++;
+		const from = at[i], to = j < samples.length ? at[j] : at[j - 1], held = samples[i].rate_reason;
 		c.fillStyle = colour(held === 'loss' || held === 'receive_buffer' || held === 'delay' ? '--band-held' : held === 'ceiling' ? '--band-ceiling' : '--band-free');
 		c.fillRect(from, top + upper + 6, Math.max(1, to - from - 1), band);
 		const word = held.replace('_', ' ');
@@ -125,9 +125,9 @@ function paint(canvas, samples, pointed, readout) {
 		shown = samples[nearest];
 		line(c, colour('--muted'), at[nearest], top, at[nearest], height - axis);
 	}
-	readout.textContent = `${time(shown.time)}  ${rate(shown.rate)} of ${rate(shown.target)}, ${shown.reason.replace('_', ' ')}; repair ${fine(shown.parity_ratio)}, loss ${fine(shown.loss)}`;
-	const rates = samples.map((s) => s.rate);
-	set(canvas, 'aria-label', `rate over the last ${Math.max(1, Math.round((end - new Date(samples[0].time).getTime()) / 60_000))} min: now ${rate(last.rate)} of ${rate(last.target)} (${last.reason.replace('_', ' ')}), most ${rate(Math.max(...rates))}; repair now ${fine(last.parity_ratio)}, most ${fine(Math.max(...samples.map((s) => s.parity_ratio)))}; loss now ${fine(last.loss)}`);
+	readout.textContent = `${time(shown.time)}  ${rate(shown.sent_bytes_per_second)} of ${rate(shown.target_bytes_per_second)}, ${shown.rate_reason.replace('_', ' ')}; repair ${fine(shown.parity_ratio)}, loss ${fine(shown.loss)}`;
+	const rates = samples.map((s) => s.sent_bytes_per_second);
+	set(canvas, 'aria-label', `rate over the last ${Math.max(1, Math.round((end - new Date(samples[0].time).getTime()) / 60_000))} min: now ${rate(last.sent_bytes_per_second)} of ${rate(last.target_bytes_per_second)} (${last.rate_reason.replace('_', ' ')}), most ${rate(Math.max(...rates))}; repair now ${fine(last.parity_ratio)}, most ${fine(Math.max(...samples.map((s) => s.parity_ratio)))}; loss now ${fine(last.loss)}`);
 }
 
 /**

@@ -87,7 +87,7 @@ export function show(main, [id], signal) {
 		if (s.alarm) speak(s.alarm);
 		const last = samples[samples.length - 1];
 		drawFacts(facts, [
-			['Rate', last ? rate(last.rate) : rate(0), `target ${rate(s.rate_bytes_per_second)}, ceiling ${rate(s.ceiling_bytes_per_second)}`],
+			['Rate', last ? rate(last.sent_bytes_per_second) : rate(0), `target ${rate(s.rate_bytes_per_second)}, ceiling ${rate(s.ceiling_bytes_per_second)}`],
 			['Why', reasonOf(s), s.ended ? 'when it ended' : `round trip ${(1000 * s.grtt_seconds).toFixed(1)} ms`],
 			['Repair', last ? fine(last.parity_ratio) : '0.0 %', `of what is sent now; ${fine(s.sent.parity_packets / Math.max(1, s.sent.source_packets))} since the start`],
 			['Loss', last ? fine(last.loss) : '0.0 %', 'of what clients should have heard'],
