@@ -114,8 +114,11 @@ func (m *badMemory) flip() (pages int, err error) {
 func (m *badMemory) awaitStopped() error {
 	for {
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", m.pid))
-		if err != nil || len(threads) == 0 {
-			return fmt.Errorf("process %d is gone: %v", m.pid, err)
+		if err != nil {
+			return err
+		}
+		if len(threads) == 0 {
+			return fmt.Errorf("process %d is gone", m.pid)
 		}
 		running := false
 		for _, thread := range threads {
