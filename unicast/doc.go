@@ -6,8 +6,8 @@
 // for one digest, and hands out slots: one token holds one slot over all its
 // range requests, and whoever finds no slot gets a place in a queue that is kept
 // while it asks again in time. All transfers share one byte budget. A
-// multicast-only package is refused whatever the token. Beside them stands what
-// takes logs of clients, which is plugged in. Every error is an
+// session of a multicast-only package gives no token, and who has none is told why.
+// Beside them stands what takes logs of clients, which is plugged in. Every error is an
 // application/problem+json (RFC 9457) whose detail names the next step.
 //
 // The Client fetches ranges of blocks and hands them on in order. It trusts the

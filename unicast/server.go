@@ -20,7 +20,7 @@ import (
 // Package is what the server must know of a package before it opens anything.
 type Package struct {
 	Name string // name@version; the label of its counters
-	// MulticastOnly: who has no token of a session that began without the flag is told so.
+	// MulticastOnly is why a request without a good token is refused. With one it is of a session that may use unicast.
 	MulticastOnly bool
 }
 
