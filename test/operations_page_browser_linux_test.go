@@ -167,7 +167,7 @@ func TestOperationsPageCrowd(t *testing.T) {
 		f.away(false)
 		b.Until("that it is back", "document.getElementById('lost').hidden")
 		r.step(0.004)
-		f.send(path, "change", r.change(r.clients))
+		f.send(path, "change", r.change(r.all()))
 		b.Until("what is new", fmt.Sprintf("document.querySelector('.pace-chart .readout').textContent.includes('%s of ')", humanRate(r.samples[len(r.samples)-1].Rate)))
 	})
 }

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -146,44 +145,16 @@ type madeRoom struct {
 	api.Session
 	random  *rand.Rand
 	clients []*roomClient
-	samples []liveSample
+	samples []api.LiveSample
 	now     time.Time
 }
 
-type liveSample struct {
-	Time   time.Time `json:"time"`
-	Rate   float64   `json:"sent_bytes_per_second"`
-	Target float64   `json:"target_bytes_per_second"`
-	Reason string    `json:"rate_reason"`
-	Parity float64   `json:"parity_ratio"`
-	Loss   float64   `json:"loss"`
-	Proven float64   `json:"proven_bytes_per_second"`
-}
-
 type roomClient struct {
-	Number uint32  `json:"number"`
-	Name   string  `json:"name"`
-	State  string  `json:"state"`
-	Path   string  `json:"path"`
-	Proven float64 `json:"proven"`
-	Rate   float64 `json:"rate_bytes_per_second"`
-	Loss   float64 `json:"loss"`
-	Cause  string  `json:"cause,omitempty"`
-	Reason string  `json:"reason,omitempty"`
-	Map    string  `json:"map,omitempty"`
+	api.LiveClient
 
 	cells [256]float64
 	speed float64
 	joint float64 // where in the image it came in
-}
-
-// liveEvent is an event of the stream of a session.
-type liveEvent struct {
-	Session api.Session   `json:"session"`
-	Cells   int           `json:"cells"`
-	Clients []*roomClient `json:"clients"`
-	Gone    []uint32      `json:"gone,omitempty"`
-	Samples []liveSample  `json:"samples"`
 }
 
 // newRoom makes a room of so many clients; the same each time.
@@ -195,7 +166,7 @@ func newRoom(id string, clients int) *madeRoom {
 		Clients: []api.Member{},
 	}
 	for i := range clients {
-		c := &roomClient{Number: uint32(i + 1), Name: fmt.Sprintf("pc%03d", i+1), State: "receiving", Path: "multicast", speed: 0.9 + 0.1*r.random.Float64(), joint: 0}
+		c := &roomClient{LiveClient: api.LiveClient{Number: uint32(i + 1), Name: fmt.Sprintf("pc%03d", i+1), State: "receiving", Path: "multicast"}, speed: 0.9 + 0.1*r.random.Float64()}
 		if i%7 == 3 {
 			c.joint = r.random.Float64()
 		}
@@ -209,9 +180,9 @@ func newRoom(id string, clients int) *madeRoom {
 }
 
 // step goes on by a second, in which a share of the image goes out. It returns who changed.
-func (r *madeRoom) step(share float64) []*roomClient {
+func (r *madeRoom) step(share float64) []api.LiveClient {
 	r.now = r.now.Add(time.Second)
-	var changed []*roomClient
+	var changed []api.LiveClient
 	states := map[string]int{}
 	least, most := 1.0, 0.0
 	for _, c := range r.clients {
@@ -238,7 +209,7 @@ func (r *madeRoom) step(share float64) []*roomClient {
 					c.cells[cell] = 1
 				}
 			}
-			var packed [128]byte
+			packed := make([]byte, 128)
 			for cell, v := range c.cells {
 				level := byte(15 * v)
 				if cell%2 == 0 {
@@ -247,8 +218,8 @@ func (r *madeRoom) step(share float64) []*roomClient {
 					packed[cell/2] |= level
 				}
 			}
-			c.Map = base64.StdEncoding.EncodeToString(packed[:])
-			changed = append(changed, c)
+			c.Map = packed
+			changed = append(changed, c.LiveClient)
 		}
 		states[c.State]++
 		least, most = min(least, c.Proven), max(most, c.Proven)
@@ -260,19 +231,27 @@ func (r *madeRoom) step(share float64) []*roomClient {
 	} else if s > 40 {
 		reason, target = "ceiling", 112.5e6
 	}
-	r.samples = append(r.samples, liveSample{Time: r.now, Rate: target * (0.94 + 0.05*wave), Target: target, Reason: reason, Parity: 0.018 + 0.02*wave*wave, Loss: 0.003 + 0.004*wave, Proven: target * float64(len(changed)) * 0.9})
+	r.samples = append(r.samples, api.LiveSample{Time: r.now, Rate: target * (0.94 + 0.05*wave), Target: target, Reason: reason, Parity: 0.018 + 0.02*wave*wave, Loss: 0.003 + 0.004*wave, Proven: target * float64(len(changed)) * 0.9})
 	r.States, r.Rate, r.RateReason, r.Progress, r.Most = states, target, reason, least, most
 	r.Median = r.clients[len(r.clients)/2].Proven
 	r.Sent = api.Sent{SourcePackets: 1_000_000, ParityPackets: 24_000, Bytes: 1_400_000_000}
 	return changed
 }
 
+// all is every client.
+func (r *madeRoom) all() (list []api.LiveClient) {
+	for _, c := range r.clients {
+		list = append(list, c.LiveClient)
+	}
+	return list
+}
+
 // snapshot is all of it.
-func (r *madeRoom) snapshot() liveEvent {
-	return liveEvent{Session: r.Session, Cells: 256, Clients: r.clients, Samples: r.samples}
+func (r *madeRoom) snapshot() api.Live {
+	return api.Live{Session: r.Session, Cells: 256, Clients: r.all(), Samples: r.samples}
 }
 
 // change is what a second brought.
-func (r *madeRoom) change(clients []*roomClient) liveEvent {
-	return liveEvent{Session: r.Session, Cells: 256, Clients: clients, Samples: r.samples[len(r.samples)-1:]}
+func (r *madeRoom) change(clients []api.LiveClient) api.Live {
+	return api.Live{Session: r.Session, Cells: 256, Clients: clients, Samples: r.samples[len(r.samples)-1:]}
 }

@@ -46,7 +46,7 @@ func TestPagePictures(t *testing.T) {
 	}
 	wait.Session.States = map[string]int{"waiting": 22}
 	big.clients[40].State, big.clients[40].Reason = "failed", "disk: no space left on the target"
-	big.clients[41].State, big.clients[41].Reason, big.clients[41].Map, big.clients[41].Path = "unicast", "it heard nothing of the group for 10 s", "", "unicast"
+	big.clients[41].State, big.clients[41].Reason, big.clients[41].Map, big.clients[41].Path = "unicast", "it heard nothing of the group for 10 s", nil, "unicast"
 	big.step(0.004)
 	ended := newRoom("s6", 30).Session
 	ended.Deployment, ended.State, ended.Ended, ended.Reason, ended.Progress, ended.Median, ended.Most = "lab11", "ended", time.Now().Add(-7*time.Minute), "all clients are done", 1, 1, 1
