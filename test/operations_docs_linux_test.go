@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +10,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"wimcast/test/docs"
 	"wimcast/test/lab"
+	"wimcast/test/rig"
 )
 
 // Every command of README.md and docs/*.md is typed here, in its order, page by page, as a reader would type it:
@@ -160,33 +159,14 @@ func (m *computer) path(name string) string {
 type jotted struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
-
-	mu   sync.Mutex
-	text bytes.Buffer
-	wake chan struct{}
-}
-
-// Write implements io.Writer.
-func (j *jotted) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.text.Write(p)
-	close(j.wake)
-	j.wake = make(chan struct{})
-	return len(p), nil
-}
-
-func (j *jotted) wrote() (string, <-chan struct{}) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String(), j.wake
+	out    rig.Output
 }
 
 // jot starts a program whose output is looked at; the page's end ends it.
 func (d *desk) jot(cmd *exec.Cmd) *jotted {
 	d.t.Helper()
-	j := &jotted{cmd: cmd, exited: make(chan struct{}), wake: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = j, j
+	j := &jotted{cmd: cmd, exited: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &j.out, &j.out
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -206,14 +186,15 @@ func (j *jotted) await(d *desk, pattern string) {
 	d.t.Helper()
 	want := regexp.MustCompile(pattern)
 	for {
-		text, more := j.wrote()
+		more := j.out.Changed() // before the look
+		text := j.out.From(0)
 		if want.MatchString(text) {
 			return
 		}
 		select {
 		case <-more:
 		case <-j.exited:
-			if text, _ := j.wrote(); !want.MatchString(text) {
+			if text := j.out.From(0); !want.MatchString(text) {
 				d.t.Fatalf("%v ended (%v) before it wrote %s:\n%s", j.cmd.Args[len(j.cmd.Args)-1], j.cmd.ProcessState, pattern, text)
 			}
 			return

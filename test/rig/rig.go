@@ -60,7 +60,7 @@ type Daemon struct {
 	Dir      string // its state
 	programs Programs
 	config   string
-	log      logBuffer
+	log      Output
 	cmd      *exec.Cmd
 	exited   chan struct{}
 	err      error
@@ -103,7 +103,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 	d.cmd = d.Place.Command(ctx, d.programs.Daemon, "--config", d.config)
 	d.cmd.Stderr = &d.log
 	d.exited = make(chan struct{})
-	from := d.log.len()
+	from := d.log.Len()
 	if err := d.cmd.Start(); err != nil {
 		return fmt.Errorf("start daemon: %w", err)
 	}
@@ -113,22 +113,22 @@ func (d *Daemon) Start(ctx context.Context) error {
 	}()
 	deadline := time.After(readyWithin)
 	for {
-		changed := d.log.changed() // before the look: what comes after it isn't missed
-		if strings.Contains(d.log.from(from), `"msg":"ready"`) {
+		changed := d.log.Changed() // before the look: what comes after it isn't missed
+		if strings.Contains(d.log.From(from), `"msg":"ready"`) {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-d.exited:
-			return fmt.Errorf("start daemon: it ended: %w: %s", d.err, d.log.from(from))
+			return fmt.Errorf("start daemon: it ended: %w: %s", d.err, d.log.From(from))
 		case <-deadline:
-			return fmt.Errorf("start daemon: not ready in %v: %s", readyWithin, d.log.from(from))
+			return fmt.Errorf("start daemon: not ready in %v: %s", readyWithin, d.log.From(from))
 		}
 	}
 }
 
 // Log returns what the daemon logged so far.
-func (d *Daemon) Log() string { return d.log.from(0) }
+func (d *Daemon) Log() string { return d.log.From(0) }
 
 // Metrics returns where the latest start of the daemon serves its metrics: a URL.
 func (d *Daemon) Metrics() string {
@@ -240,7 +240,7 @@ type Get struct {
 
 	cmd    *exec.Cmd
 	exited chan struct{}
-	errOut logBuffer
+	errOut Output
 
 	mu     sync.Mutex
 	events []Event
@@ -376,7 +376,7 @@ func (g *Get) Wait(ctx context.Context) (Result, Totals, error) {
 		t = *g.ended.Totals
 	}
 	if r.Code != g.code {
-		r.Code, r.Error = g.code, strings.TrimSpace(r.Error+" "+g.errOut.from(0))
+		r.Code, r.Error = g.code, strings.TrimSpace(r.Error+" "+g.errOut.From(0))
 	}
 	return r, t, nil
 }
@@ -395,44 +395,4 @@ func (g *Get) Code() int {
 }
 
 // Stderr returns what the client wrote to standard error.
-func (g *Get) Stderr() string { return strings.TrimSpace(g.errOut.from(0)) }
-
-// logBuffer collects output; safe for concurrent use.
-type logBuffer struct {
-	mu   sync.Mutex
-	b    bytes.Buffer
-	wake chan struct{}
-}
-
-// Write implements io.Writer.
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n, err := l.b.Write(p)
-	if l.wake != nil {
-		close(l.wake)
-		l.wake = nil
-	}
-	return n, err
-}
-
-func (l *logBuffer) len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Len()
-}
-
-func (l *logBuffer) from(n int) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.b.Bytes()[n:])
-}
-
-func (l *logBuffer) changed() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.wake == nil {
-		l.wake = make(chan struct{})
-	}
-	return l.wake
-}
+func (g *Get) Stderr() string { return strings.TrimSpace(g.errOut.From(0)) }
