@@ -18,7 +18,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -32,6 +31,7 @@ import (
 
 	"wimcast/test/bench/light"
 	"wimcast/test/lab"
+	"wimcast/test/noise"
 	"wimcast/test/rig"
 )
 
@@ -154,7 +154,7 @@ func measure(ctx context.Context, runs int) error {
 		return err
 	}
 	image := filepath.Join(dir, "image.wim")
-	if err := noise(ctx, dir, image); err != nil {
+	if err := noise.WriteFile(image, imageBytes, 1); err != nil {
 		return err
 	}
 	room, err := lab.New(ctx, lab.Config{Clients: 1})
@@ -212,24 +212,6 @@ func build(ctx context.Context, dir string) (p rig.Programs, err error) {
 		}
 	}
 	return p, nil
-}
-
-// noise captures a WIM of what can't be packed.
-func noise(ctx context.Context, dir, image string) error {
-	tree := filepath.Join(dir, "tree")
-	if err := os.Mkdir(tree, 0o700); err != nil {
-		return err
-	}
-	text := make([]byte, imageBytes)
-	source := rand.NewChaCha8([32]byte{1})
-	_, _ = source.Read(text) // never fails
-	if err := os.WriteFile(filepath.Join(tree, "noise"), text, 0o600); err != nil {
-		return err
-	}
-	if out, err := exec.CommandContext(ctx, "wimlib-imagex", "capture", tree, image, "noise", "--no-acls", "--compress=none").CombinedOutput(); err != nil {
-		return fmt.Errorf("capture: %w: %s", err, out)
-	}
-	return nil
 }
 
 func (c kase) run(ctx context.Context, room *lab.Room, programs rig.Programs, state, image string) (f figures, err error) {
