@@ -1,7 +1,7 @@
 // Command report turns the output of go test -json on standard input into what
 // a person reads: the closing line of each package, everything that a failing
-// test said, the reason of each skip, and a count at the end. It exits with
-// status 1 when a test or a build failed, and when no test ran at all; with -all
+// test said, the reason of each skip, and at the end a count and the first
+// complaints of each failure again. It exits with status 1 when a test or a build failed, and when no test ran at all; with -all
 // also when a test was skipped.
 package main
 
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,7 +27,10 @@ type event struct {
 	Output     string
 }
 
-type tally struct{ passed, failed, skipped, broken int }
+type tally struct {
+	passed, failed, skipped, broken int
+	gist                            string // of what failed
+}
 
 func main() {
 	all := flag.Bool("all", false, "a test that is skipped is a failure")
@@ -36,6 +40,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "error: report:", err)
 		os.Exit(1)
 	}
+	fmt.Print(t.gist)
 	fmt.Printf("%d tests passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
 	if !t.good(*all) {
 		os.Exit(1)
@@ -101,6 +106,7 @@ func (t *tally) take(e event, said map[[2]string][]string, w io.Writer) {
 			t.failed += unfinished(w, e.Package, said)
 		} else {
 			t.failed++
+			t.gist += gist(e.Test, said[key])
 		}
 		fmt.Fprint(w, strings.Join(said[key], ""))
 		delete(said, key)
@@ -124,6 +130,22 @@ func unfinished(w io.Writer, pkg string, said map[[2]string][]string) int {
 		delete(said, key)
 	}
 	return len(names)
+}
+
+// complaint is how testing begins what a test said of itself.
+var complaint = regexp.MustCompile(`^\s+\w+\.go:\d+: `)
+
+// gist is the beginning of what a failing test said: what follows may be the logs of programs, thousands of lines long.
+func gist(test string, output []string) string {
+	const most, width = 5, 600 // lines, bytes
+	said := slices.DeleteFunc(slices.Clone(output), func(line string) bool { return !complaint.MatchString(line) })
+	said = said[:min(most, len(said))]
+	for i, line := range said {
+		if len(line) > width {
+			said[i] = strings.ToValidUTF8(line[:width], "") + "...\n"
+		}
+	}
+	return "failed: " + test + "\n" + strings.Join(said, "")
 }
 
 // closing prints the line that go test ends a package with.

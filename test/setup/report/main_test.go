@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,7 +30,7 @@ func TestReport(t *testing.T) {
 {"Action":"fail","Package":"p"}
 `,
 			"    a_test.go:1: wrong\nFAIL\tp\t0.1s\n",
-			tally{failed: 1, broken: 1},
+			tally{failed: 1, broken: 1, gist: "failed: TestA\n    a_test.go:1: wrong\n"},
 		},
 		{
 			"a test that never ended shows all it said",
@@ -65,6 +66,26 @@ func TestReport(t *testing.T) {
 		got, err := report(strings.NewReader(c.in), &out)
 		if err != nil || got != c.want || out.String() != c.out {
 			t.Errorf("%s: %+v, %v, printed %q; want %+v, %q", c.name, got, err, out.String(), c.want, c.out)
+		}
+	}
+}
+
+// TestGist: what a test says of itself comes again at the end, cut, without what programs said.
+func TestGist(t *testing.T) {
+	long := strings.Repeat("é", 400)
+	for _, c := range []struct {
+		name   string
+		output []string
+		want   string
+	}{
+		{"nothing said", []string{"--- FAIL: TestA (0.00s)\n"}, "failed: TestA\n"},
+		{"a log", []string{"    a_linux_test.go:12: wrong\n", "    cast_test.go:1: log:\n", "        {\"level\":\"info\"}\n"}, "failed: TestA\n    a_linux_test.go:12: wrong\n    cast_test.go:1: log:\n"},
+		{"many", slices.Repeat([]string{" a.go:1: wrong\n"}, 9), "failed: TestA\n" + strings.Repeat(" a.go:1: wrong\n", 5)},
+		{"a long one", []string{"    a.go:1: " + long + "\n"}, "failed: TestA\n    a.go:1: " + long[:588] + "...\n"},
+		{"cut in a letter", []string{"    a.go:12: " + long + "\n"}, "failed: TestA\n    a.go:12: " + long[:586] + "...\n"},
+	} {
+		if got := gist("TestA", c.output); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 }
