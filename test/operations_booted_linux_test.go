@@ -39,8 +39,14 @@ type machine struct {
 	last   booted.Mark
 }
 
-// onMachine lays a machine and boots it once prepare has done with it.
+// onMachine lays a machine in the place of the room's server and boots it once before has done with it.
 func onMachine(t *testing.T, before func(m *machine)) *machine {
+	t.Helper()
+	return onMachineAt(t, (*lab.Room).Server, before)
+}
+
+// onMachineAt does so in any place of the room, which has one client.
+func onMachineAt(t *testing.T, at func(*lab.Room) *lab.Host, before func(m *machine)) *machine {
 	t.Helper()
 	if err := errors.Join(lab.Supported(), booted.Supported()); err != nil {
 		t.Skipf("a system can't be booted here: %v", err)
@@ -56,7 +62,7 @@ func onMachine(t *testing.T, before func(m *machine)) *machine {
 	t.Cleanup(func() { _ = m.room.Close() })
 	layer := filepath.Join(m.dir, "layer")
 	m.must(os.Mkdir(layer, 0o755))
-	m.disk, err = booted.New(ctx, m.room.Server(), tree, layer)
+	m.disk, err = booted.New(ctx, at(m.room), tree, layer)
 	m.must(err)
 	t.Cleanup(func() { _ = m.disk.Close() })
 	image, err := os.ReadFile(m.image)

@@ -97,6 +97,7 @@ var (
 	// Where the two kinds of systems differ.
 	onlyIn = map[string]map[string]string{
 		"wimcast deb": {
+			"/etc/ufw/applications.d/wimcast":            "-rw-r--r--",
 			"/usr/share/zsh/vendor-completions/_wimcast": "-rw-r--r--",
 			"/usr/share/doc/wimcast/copyright":           "-rw-r--r--",
 			"/usr/share/doc/wimcast/changelog.gz":        "-rw-r--r--",
@@ -412,11 +413,13 @@ func TestOperationsPackagesFirewall(t *testing.T) {
 			t.Errorf("%s: %s opens %s, want %s", name, service.Short, got, want)
 		}
 	}
-	profile, err := os.ReadFile(filepath.Join(root, "etc/ufw/applications.d/wimcastd"))
-	if err != nil {
-		t.Fatal(err)
+	for name, ports := range map[string]string{"wimcastd": "7600", "wimcast": "63000:64000/udp"} {
+		profile, err := os.ReadFile(filepath.Join(root, "etc/ufw/applications.d", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lacks(t, string(profile), "["+name+"]\n", "\nports="+ports+"\n")
 	}
-	lacks(t, string(profile), "[wimcastd]\n", "\nports=7600\n", "\nports=63000:64000/udp\n")
 }
 
 // TestOperationsPackagesLint: Debian's own checker finds nothing that isn't overridden with a reason.

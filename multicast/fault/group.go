@@ -102,7 +102,7 @@ func SourceJoin(group netip.AddrPort, source netip.Addr) Fault {
 func NoQuerier(interfaceName string, within time.Duration) Fault {
 	return Fault{
 		KindNoQuerier, fmt.Sprintf("none heard on %s in %.0f s; flow will stop after about %.0f s", interfaceName, within.Seconds(), flowStops.Seconds()),
-		"turn an IGMP querier on at the switch, in this VLAN",
+		"turn an IGMP querier on at the switch, in this VLAN; where it has one, let IGMP in at this machine's firewall",
 	}
 }
 

@@ -68,7 +68,7 @@ func (m *Machine) Boot(ctx context.Context) (*System, error) {
 	s.nspawn = m.beside(context.WithoutCancel(ctx), "sh", "-c", cgroupScript, "sh", name,
 		"systemd-nspawn", "--quiet", "--boot", "--directory="+m.root(), "--machine="+name, "--hostname=server",
 		"--register=no", "--keep-unit", "--console=pipe", "--notify-ready=yes", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
-		"--network-namespace-path="+m.host.Namespace())
+		"--network-namespace-path="+m.host.Namespace(), "--capability=CAP_NET_ADMIN") // for a firewall
 	s.nspawn.Env = append(os.Environ(), "NOTIFY_SOCKET="+notices)
 	s.nspawn.Stdout, s.nspawn.Stderr = &s.console, &s.console
 	if err := s.nspawn.Start(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -17,7 +18,7 @@ const (
 	// suite is the oldest Debian that wimcast is for.
 	suite = "bookworm"
 	// recipe is counted up when what is done to the tree after debootstrap changes.
-	recipe = "1"
+	recipe = "2"
 )
 
 // contents is what the tree has beside Debian's essential packages.
@@ -27,6 +28,9 @@ var contents = []string{
 	"iproute2", // for a look at the network
 	"rpm",      // installs the other kind of package
 }
+
+// idle are programs with services that are there and don't run until a test starts them. debootstrap can't configure what they need; apt can.
+var idle = []string{"firewalld", "ufw"}
 
 // tools are the programs that a boot takes, with their Debian packages.
 var tools = [...]struct{ name, pkg string }{
@@ -50,7 +54,7 @@ func Supported() error {
 }
 
 // Tree returns the directory of Debian's files that all machines share and none may change. The first call on a machine makes it, in a
-// minute or a few, from the mirror that debootstrap takes by itself; it takes 300 MB of the user's cache directory. One that was
+// minute or a few, from the mirror that debootstrap takes by itself; it takes 500 MB of the user's cache directory. One that was
 // interrupted is never taken: a tree gets its name when it is whole, and a second process waits for the first.
 func Tree(ctx context.Context) (string, error) {
 	if err := Supported(); err != nil {
@@ -64,7 +68,7 @@ func Tree(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return "", fmt.Errorf("make Debian tree: %w", err)
 	}
-	key := sha256.Sum256([]byte(strings.Join(append([]string{suite, recipe}, contents...), "\n")))
+	key := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{suite, recipe}, contents, idle), "\n")))
 	return keep(ctx, filepath.Join(base, fmt.Sprintf("debian-%s-%x", suite, key[:6])), debootstrap)
 }
 
@@ -114,12 +118,30 @@ func locked(ctx context.Context, name string) (*os.File, error) {
 
 // debootstrap makes the tree in dir.
 func debootstrap(ctx context.Context, dir string, lock *os.File) error {
-	cmd := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+strings.Join(contents, ","), suite, dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.ExtraFiles = []*os.File{lock}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("debootstrap %s: %w: %s", suite, err, tail(out, 2000))
+	in := func(words ...string) []string {
+		return append([]string{"chroot", dir, "/usr/bin/env", "PATH=" + path, "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}, words...)
+	}
+	for _, words := range [][]string{
+		{"debootstrap", "--variant=minbase", "--include=" + strings.Join(contents, ","), suite, dir},
+		in("apt-get", "--quiet", "update"),
+		append(in("apt-get", "--quiet", "--yes", "--no-install-recommends", "install"), idle...),
+		append(in("systemctl", "disable"), idle...),
+	} {
+		cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.ExtraFiles = []*os.File{lock}
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", strings.Join(words, " "), err, tail(out, 2000))
+		}
+	}
+	// A first boot enables what no preset disables.
+	presets := filepath.Join(dir, "etc/systemd/system-preset")
+	if err := os.MkdirAll(presets, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(presets, "00-idle.preset"), []byte("disable "+strings.Join(idle, ".service\ndisable ")+".service\n"), 0o644); err != nil {
+		return err
 	}
 	// What it downloaded isn't needed again; a machine's id is drawn at its first boot.
 	for _, name := range []string{"var/cache/apt/archives", "var/lib/apt/lists"} {

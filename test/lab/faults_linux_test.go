@@ -284,6 +284,7 @@ func TestRefusedSettings(t *testing.T) {
 		"packets of nothing":  pc.SetMaxPacket(ctx, 100),
 		"no firewall's words": pc.SetFirewall(ctx, "all that is evil"),
 		"asks all the time":   room.SetQuerier(ctx, time.Millisecond),
+		"forgets at once":     room.SetMemory(ctx, time.Millisecond),
 	} {
 		if err == nil {
 			t.Errorf("%s: accepted", what)

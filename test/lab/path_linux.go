@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -40,6 +41,20 @@ func (h *Host) SetFirewall(ctx context.Context, match string) error {
 	}
 	if _, err := h.ns.run(ctx, script, "nft", "-f", "-"); err != nil {
 		return fmt.Errorf("set firewall: %s: %w", h.name, err)
+	}
+	return nil
+}
+
+// SetMemory has the switch forget a member of a group that doesn't answer the querier for so long; it begins with 260 s, as RFC 3376,
+// section 8.4, has it for a querier that asks every 125 s.
+func (r *Room) SetMemory(ctx context.Context, long time.Duration) error {
+	if long < time.Second {
+		return fmt.Errorf("set memory of the switch: %v: want 1s or more", long)
+	}
+	r.control.Lock()
+	defer r.control.Unlock()
+	if _, err := r.bridge.run(ctx, "", "ip", "link", "set", bridgeLink, "type", "bridge", "mcast_membership_interval", strconv.FormatInt(long.Milliseconds()/10, 10)); err != nil {
+		return fmt.Errorf("set memory of the switch: %w", err)
 	}
 	return nil
 }
