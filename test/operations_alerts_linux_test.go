@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -211,12 +212,13 @@ func TestOperationsAlerts(t *testing.T) {
 	t.Run("stall", func(t *testing.T) { alertsOfStall(t, w) })
 	t.Run("network", func(t *testing.T) { alertsOfNetwork(t, w) })
 	t.Run("memory", func(t *testing.T) { alertsOfMemory(t, w) })
+	t.Run("applying", func(t *testing.T) { alertsOfApplying(t, w) })
 	t.Run("clients", func(t *testing.T) { alertsOfClients(t, w) })
 	t.Run("fleet", func(t *testing.T) { alertsOfFleet(t, w) })
 	t.Run("clock", alertsOfClock)
 }
 
-// alertsOfServer: its querier goes, its content rots, its disk is full, its socket is flooded, it is killed.
+// alertsOfServer: its querier goes, its content rots, its disk is full, its configuration is bad, its cable is out, its socket is flooded, it is killed.
 func alertsOfServer(t *testing.T, w *watched) {
 	t.Parallel()
 	const here = "server"
@@ -261,6 +263,29 @@ func alertsOfServer(t *testing.T, w *watched) {
 		t.Fatal(err)
 	}
 	w.resolves(s, here, "WimcastQuerierLost")
+
+	// Somebody writes nonsense into the configuration, and has it taken over.
+	bad, good := rig.Config{Multicast: `ceiling = "as fast as it goes"`}, rig.Config{Multicast: `ceiling = "300 kB/s"`}
+	w.quiet(s, here, "WimcastConfigurationBad")
+	if err := errors.Join(s.daemon.Configure(bad), s.daemon.Signal(syscall.SIGHUP)); err != nil {
+		t.Fatal(err)
+	}
+	w.fires(s, here, "WimcastConfigurationBad", "severity", "warn")
+	if err := errors.Join(s.daemon.Configure(good), s.daemon.Signal(syscall.SIGHUP)); err != nil {
+		t.Fatal(err)
+	}
+	w.resolves(s, here, "WimcastConfigurationBad")
+
+	// Somebody pulls the cable.
+	w.quiet(s, here, "WimcastInterfaceDown")
+	if err := s.room.Server().SetLink(s.ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	w.fires(s, here, "WimcastInterfaceDown", "interface", "eth0", "severity", "page")
+	if err := s.room.Server().SetLink(s.ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	w.resolves(s, here, "WimcastInterfaceDown")
 
 	// A daemon that gets no processor, while all talk at once.
 	if err := s.daemon.Signal(syscall.SIGSTOP); err != nil {
@@ -390,6 +415,38 @@ func alertsOfClients(t *testing.T, w *watched) {
 		}
 	}
 	w.fires(s, here, "WimcastClientsFailing", "package", "w11@1", "severity", "page")
+}
+
+// alertsOfApplying: two machines have their image, and the volumes that it is to be applied to are full by then.
+func alertsOfApplying(t *testing.T, w *watched) {
+	t.Parallel()
+	const here = "applying"
+	s := inRoom(t, 2, rig.Config{Multicast: `ceiling = "300 kB/s"`, Top: together(2)})
+	w.scrape(s, here)
+	var gets []*rig.Get
+	var volumes []string
+	for i := range 2 {
+		dir := s.small(filepath.Join(s.dir, fmt.Sprintf("volume%d", i)), "256m")
+		volumes = append(volumes, dir)
+		gets = append(gets, s.get(i, "--apply", dir, "--index", "1"))
+	}
+	for _, g := range gets {
+		if err := g.AwaitProven(s.ctx, 0.02); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.quiet(s, here, "")
+	for _, dir := range volumes {
+		s.fill(dir)
+	}
+	s.hurry(rig.Config{Multicast: `ceiling = "20 MB/s"`, Top: together(2)})
+	for _, g := range gets {
+		if r, _, err := g.Wait(s.ctx); err != nil || r.Code != 6 {
+			t.Errorf("%s: exit code %d (%s), want 6 (disk); %v", g.Place.Name(), r.Code, r.Error, err)
+		}
+	}
+	w.fires(s, here, "WimcastApplyFailing", "package", "w11@1", "severity", "page")
+	w.quiet(s, here, "WimcastClientsFailing")
 }
 
 // alertsOfFleet: a registry that refuses a point, and a point that is switched off.

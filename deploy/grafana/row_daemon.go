@@ -19,10 +19,11 @@ func daemon() section {
 				Thresholds(thresholds(everything(red), begins(credentialsDays*day, yellow), begins(3*credentialsDays*day, green))).
 				Links(runbook("WimcastCredentialEnding"))},
 			{6, figure("Latest reload", units.Short,
-				"Whether the latest reload of the configuration was good. Bad: nothing changed, the daemon goes on with the old one; wimcastd -check names the key and the line.",
+				"Whether the latest reload of the configuration was good. Bad: nothing changed, the daemon goes on with the old one; wimcastd --check names the key and the line.",
 				now("min by (instance) ("+metric("wimcast_config_last_reload_successful", ofInstance)+")", "{{instance}}")).
 				Mappings(means(state{"0", "bad", red}, state{"1", "good", green})).
-				Thresholds(thresholds(everything(red), begins(1, green)))},
+				Thresholds(thresholds(everything(red), begins(1, green))).
+				Links(runbook("WimcastConfigurationBad"))},
 			{6, figure("Configuration read", units.DateTimeFromNow,
 				"When the configuration in use was read. Later than the file was changed: wimcastd took the change; else reload it (systemctl reload wimcastd).",
 				now("1000 * max by (instance) ("+metric("wimcast_config_last_reload_success_timestamp_seconds", ofInstance)+")", "{{instance}}")).

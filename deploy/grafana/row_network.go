@@ -21,7 +21,8 @@ func network() section {
 			{8, band("Interfaces",
 				"1 while an interface that groups go out on is up and has a carrier. Red: a cable, a switch port, or somebody who took it down; nothing goes out there.",
 				means(upOrDown...),
-				series("max by (instance, interface) ("+metric("wimcast_interface_up", ofInstance)+")", "{{interface}} ({{instance}})"))},
+				series("max by (instance, interface) ("+metric("wimcast_interface_up", ofInstance)+")", "{{interface}} ({{instance}})")).
+				Links(runbook("WimcastInterfaceDown"))},
 		}},
 		{8, []place{
 			{8, limit(graph("Age of the latest IGMP query", units.Seconds,

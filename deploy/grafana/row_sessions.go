@@ -43,7 +43,8 @@ func sessions() section {
 				"Clients that ended, by result. Red failed; light red was lost (off, unplugged); orange was dropped as too slow, by policy. Dark green applied the image.",
 				series(happened("result", metric("wimcast_client_results_total", ofPackage)), "{{result}}"))).
 				Decimals(0).
-				Overrides(coloured("proven", "failed", "left", "lost", "evicted", "dropped", "applied", "apply_failed"))},
+				Overrides(coloured("proven", "failed", "left", "lost", "evicted", "dropped", "applied", "apply_failed")).
+				Links(runbook("WimcastApplyFailing"))},
 		}},
 	}}
 }
