@@ -2,6 +2,8 @@ package test
 
 import (
 	"encoding/json"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +45,7 @@ func TestOperationsBootedDebian(t *testing.T) {
 		{"hangs", (*machine).hangs},
 		{"drains", (*machine).drains},
 		{"journal", func(m *machine) { m.must(checkJournal(m.ctx, m.system.Run)) }},
+		{"support", (*machine).supports},
 		{"upgrade", func(m *machine) { m.upgraded(later) }},
 		{"boot", (*machine).bootsAgain},
 		{"refused configuration", (*machine).refusedConfiguration},
@@ -197,6 +200,57 @@ func (m *machine) drains() {
 	}
 	m.ceiling("10 MB/s")
 	m.run("systemctl", "start", unit)
+	m.up()
+}
+
+// supports makes support bundles: with all that the machine has, of a daemon that doesn't run, and by somebody who may not read the journal.
+func (m *machine) supports() {
+	block, _ := pem.Decode([]byte(m.run("sed", "-n", "/BEGIN PRIVATE KEY/,/END PRIVATE KEY/p", stateDir+"/room.join")))
+	if block == nil {
+		m.t.Fatal("the join bundle has no key to look for")
+	}
+	secrets := map[string]string{"environment of the unit": "zq-unit-77ab19", "join bundle": string(block.Bytes)}
+	const dropIn = "/etc/systemd/system/wimcastd.service.d/secret.conf"
+	m.must(os.MkdirAll(m.system.Path(filepath.Dir(dropIn)), 0o755))
+	m.must(os.WriteFile(m.system.Path(dropIn), []byte("[Service]\nEnvironment=NOTE="+secrets["environment of the unit"]+"\n"), 0o644))
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", unit)
+	for i, c := range []struct {
+		name           string
+		command        []string
+		said, service  string
+		journal, asked bool
+	}{
+		{"whole", []string{"wimcast"}, "", "ActiveState=active", true, true},
+		{"without the daemon", []string{"wimcast"}, "going on with what this machine knows", "ActiveState=inactive", true, false},
+		{"by a member of the group", []string{"runuser", "-u", "alice", "--", "wimcast"}, "service/journal.txt: ", "ActiveState=active", false, true},
+	} {
+		if !c.asked {
+			m.run("systemctl", "stop", unit)
+		}
+		file := fmt.Sprintf("/tmp/support%d.tar.gz", i)
+		said := m.run(append(c.command, "support", "-o", file)...)
+		m.run("systemctl", "start", unit)
+		parts := openBundle(m.t, m.system.Path(file))
+		if !strings.Contains(said, c.said) {
+			m.t.Errorf("%s: it says %q, want %q", c.name, said, c.said)
+		}
+		service, journal := parts["service/service.txt"], parts["service/journal.txt"]
+		if !strings.Contains(service, c.service+"\n") || !strings.Contains(service, "DropInPaths="+dropIn+"\n") {
+			m.t.Errorf("%s: the unit, as the bundle has it: %q", c.name, service)
+		}
+		// What came before the latest start is there too.
+		if has := strings.Contains(journal, "Stopped wimcastd.service") && strings.Contains(journal, `"msg":"ready"`); has != c.journal {
+			m.t.Errorf("%s: the journal, as the bundle has it: %.2000q", c.name, journal)
+		}
+		if has := parts["server/status.json"] != ""; has != c.asked {
+			m.t.Errorf("%s: the daemon's part is there: %v", c.name, has)
+		}
+		noSecrets(m.t, parts, secrets)
+	}
+	m.must(os.Remove(m.system.Path(dropIn)))
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", unit)
 	m.up()
 }
 
