@@ -44,6 +44,8 @@ type hearing struct {
 	anything bool      // heard from the group
 	firstAt  time.Time // when
 	rejoinAt time.Time
+	forgot   int       // times that the group was back as soon as it was joined again
+	silenced uint64    // packets that were missed meanwhile
 	epochAt  time.Time // no EpochWanted before
 	rootsAt  time.Time // no RootsWanted before
 	rootsTry int

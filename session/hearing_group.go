@@ -5,6 +5,7 @@ import (
 
 	"wimcast/crypto"
 	"wimcast/multicast"
+	"wimcast/multicast/fault"
 	"wimcast/multicast/wire"
 )
 
@@ -74,6 +75,7 @@ func (h *hearing) hearPacket(now time.Time, packet []byte) {
 
 // opened marks a packet as heard.
 func (h *hearing) opened(now time.Time, header wire.Header, n int) {
+	h.tellForgotten(now, header.Number)
 	h.window.mark(header.Number)
 	h.meter.packet(now, header.Number, n, header.Sent)
 	h.heardAt = now
@@ -83,6 +85,26 @@ func (h *hearing) opened(now time.Time, header wire.Header, n int) {
 			h.tellAll(0, header.Number)
 		}
 		h.notify(EventMulticast, "hearing group %v", h.welcome.Group)
+	}
+}
+
+// A switch that forgot this machine sends again as soon as it hears a join: that is told from a server or a line that was silent by the time, and by what
+// was sent meanwhile.
+const (
+	forgottenBack  = 300 * time.Millisecond // after the join, and the group is here
+	forgottenLeast = 100                    // packets that were missed: status alone is a few
+	forgottenTold  = 2                      // once may be somebody at the switch
+)
+
+// tellForgotten takes note of a silence that ends with packet number, and tells once of a switch that forgets.
+func (h *hearing) tellForgotten(now time.Time, number uint64) {
+	if !h.rejoinAt.After(h.heardAt) || now.Sub(h.rejoinAt) > forgottenBack || number < h.window.newest+forgottenLeast {
+		return
+	}
+	h.forgot++
+	h.silenced += number - h.window.newest - 1
+	if h.forgot == forgottenTold {
+		h.notify(EventNotice, "%s", fault.Forgotten(h.welcome.Group, h.forgot))
 	}
 }
 

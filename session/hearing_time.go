@@ -197,14 +197,15 @@ const (
 	lossTold      = 0.05
 )
 
-// tellLoss tells once of packets that get lost, by where that is.
+// tellLoss tells once of packets that get lost, by where that is. What a switch that forgot this machine didn't send isn't among them.
 func (h *hearing) tellLoss(r *wire.Report) {
-	sent := r.Opened + r.Lost
-	if h.lossTold || sent < lossToldAfter || float64(r.Lost) < lossTold*float64(sent) {
+	lost := r.Lost - min(r.Lost, h.silenced)
+	sent := r.Opened + lost
+	if h.lossTold || sent < lossToldAfter || float64(lost) < lossTold*float64(sent) {
 		return
 	}
 	h.lossTold = true
-	f := fault.Loss(float64(r.Lost)/float64(sent), r.Lost, sent)
+	f := fault.Loss(float64(lost)/float64(sent), lost, sent)
 	if r.KernelDrops > 0 {
 		f = fault.BufferDrops(r.KernelDrops)
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,4 +168,51 @@ func TestSmallNetwork(t *testing.T) {
 			t.Errorf("it wasn't told why: %v", c.events())
 		}
 	})
+}
+
+// TestForgotten: a switch that forgets a machine, which joins again, is told of, and not as a cable that loses packets. A line that is dead
+// for as long, and comes back by itself, isn't a switch.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		forgets        time.Duration
+		dead           bool
+		switched, lost int // notices
+	}{
+		"a switch that forgets": {forgets: 3 * time.Second, switched: 1},
+		"a line that is dead":   {dead: true, lost: 1},
+		"neither":               {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoom(t, 15, 200*crypto.BlockSize)
+				defer r.stop()
+				r.server.cfg.Ceiling = 2e6
+				pc := r.client("pc")
+				pc.link.forgets = c.forgets
+				pc.start()
+				deaf := func(is bool) {
+					pc.link.mu.Lock()
+					defer pc.link.mu.Unlock()
+					pc.link.deaf = is
+				}
+				for range 3 {
+					time.Sleep(2 * time.Second)
+					deaf(c.dead)
+					time.Sleep(silentRejoin + 1500*time.Millisecond)
+					deaf(false)
+				}
+				r.wait()
+				switched, lost := 0, 0
+				for _, e := range pc.events() {
+					switched += strings.Count(e.Text, "the switch stopped sending group")
+					lost += strings.Count(e.Text, "get lost on the way")
+				}
+				if switched != c.switched || lost != c.lost {
+					t.Errorf("told of a switch %d times and of loss %d times, want %d and %d: %+v", switched, lost, c.switched, c.lost, pc.events())
+				}
+			})
+		})
+	}
 }

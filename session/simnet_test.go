@@ -45,11 +45,16 @@ type simLink struct {
 	buffer  int       // its size, 0 for 4 MiB
 	forge   func(packet []byte) []byte
 	rejoins []time.Time
+	forgets time.Duration // how long the switch sends after a join, 0 for ever
+	joined  time.Time
 }
 
 // carries decides what becomes of a group packet: how many copies arrive, and when.
 func (l *simLink) carries(now time.Time, n int) (copies int, at time.Time, damaged bool) {
-	if l.deaf {
+	if l.joined.IsZero() {
+		l.joined = now
+	}
+	if l.deaf || l.forgets > 0 && now.Sub(l.joined) > l.forgets {
 		return 0, now, false
 	}
 	at = now.Add(l.delay)
@@ -269,7 +274,8 @@ func (h *simHearer) Dropped() uint64 {
 func (h *simHearer) Rejoin() error {
 	h.link.mu.Lock()
 	defer h.link.mu.Unlock()
-	h.link.rejoins = append(h.link.rejoins, time.Now())
+	h.link.joined = time.Now()
+	h.link.rejoins = append(h.link.rejoins, h.link.joined)
 	return nil
 }
 

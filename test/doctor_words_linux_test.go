@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -91,6 +92,34 @@ func TestDoctorWordsLoss(t *testing.T) {
 		t.Errorf("%q and %q, want %q", text, d.of("loss").Next, next)
 	}
 	s.proven(g)
+}
+
+// TestDoctorWordsForgotten: a machine whose firewall drops the switch's questions, so that the switch forgets it after 3 s.
+func TestDoctorWordsForgotten(t *testing.T) {
+	t.Parallel()
+	s := clinic(t, 1)
+	if err := errors.Join(s.room.SetMemory(s.ctx, 3*time.Second), s.room.Client(0).SetFirewall(s.ctx, "ip protocol igmp")); err != nil {
+		t.Fatal(err)
+	}
+	s.hurry(rig.Config{Multicast: `ceiling = "2 MB/s"`}) // in so long a cast it is forgotten five times
+	g := s.get(0)
+	text := says(s, g, "notice", "the switch stopped sending")
+	group, err := netip.ParseAddrPort(groupIn.FindString(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fault.Forgotten(group, 2).String(); text != want {
+		t.Errorf("%q, want %q", text, want)
+	}
+	_, totals := s.proven(g)
+	if totals.Multicast != s.size {
+		t.Errorf("%d bytes by multicast, want %d", totals.Multicast, s.size)
+	}
+	for _, e := range g.Events() {
+		if strings.Contains(e.Text, "get lost on the way") {
+			t.Errorf("it is told as a bad cable too: %s", e.Text)
+		}
+	}
 }
 
 // TestDoctorWordsBuffer: a receive buffer that is smaller than asked for, of a user who may not raise it.

@@ -23,6 +23,7 @@ func samples() map[string]Fault {
 	return map[string]Fault{
 		"GroupSilent":       GroupSilent(group, 10*time.Second),
 		"ManySilent":        ManySilent(4, time.Minute, group, true),
+		"Forgotten":         Forgotten(group, 2),
 		"Pruned":            Pruned(group, "eth0"),
 		"Firewall":          Firewall(group, "eth0", 990, 1000),
 		"OutOfReach":        OutOfReach(client, group),

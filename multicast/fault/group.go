@@ -10,6 +10,7 @@ import (
 const (
 	KindGroupSilent  Kind = "group_silent"  // nothing of a group arrives, the cause isn't known
 	KindManySilent   Kind = "many_silent"   // that, on several machines at a time
+	KindForgotten    Kind = "forgotten"     // the switch forgets a member of a group, again and again
 	KindPruned       Kind = "pruned"        // the switch doesn't deliver a group that was joined
 	KindFirewall     Kind = "firewall"      // packets reach the card and not the program
 	KindOutOfReach   Kind = "out_of_reach"  // TTL doesn't get there
@@ -43,6 +44,15 @@ func ManySilent(clients int, within time.Duration, group netip.AddrPort, before 
 		f.Next = "turn one on in their VLAN; then look at TTL and firewalls"
 	}
 	return f
+}
+
+// Forgotten says that a group stopped at a machine so many times, and came back as soon as the machine joined anew: the switch hears none of its answers
+// to the querier, or has no querier.
+func Forgotten(group netip.AddrPort, times int) Fault {
+	return Fault{
+		KindForgotten, fmt.Sprintf("the switch stopped sending group %v to this machine %d times, and began again as soon as it joined anew", group, times),
+		"look for an IGMP querier in this VLAN; where there is one, let IGMP in at this machine's firewall",
+	}
 }
 
 // Pruned says that a machine has joined a group, is on the server's network, and that the switch delivers nothing of it.
