@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -25,7 +26,7 @@ func (d *distributionPoint) openFleet() error {
 		return err
 	}
 	d.fleet, err = fleet.New(fleet.Config{
-		Dir: filepath.Join(d.cfg.State, fleetDir), Library: d.library, Repository: repo, Busy: d.casting, Revoked: d.revokedSerials, Changed: d.fleetChanged,
+		Dir: filepath.Join(d.cfg.State, fleetDir), Library: d.library, Repository: repo, Busy: d.casting, Revoked: d.revokedSerials, Changed: d.fleetChanged, Restored: d.fleetRestored,
 	})
 	if err != nil {
 		return err
@@ -63,6 +64,14 @@ func (d *distributionPoint) fleetChanged(c fleet.Change) {
 	d.log.Warn("can't be brought into the registry; it is tried again", append(fields, zap.Error(c.Err), zap.Time("retry", c.Retry))...)
 	if c.Failures == 1 {
 		d.events.Raise(fmt.Sprintf("%s can't be brought into the registry: %v; it is tried again; next: wimcast point list", what, c.Err))
+	}
+}
+
+// fleetRestored hears that this site was restored from a backup.
+func (d *distributionPoint) fleetRestored(point string, serial int64, lost []string) {
+	d.log.Warn("this site was restored from a backup: the registry has later assignments of a point", zap.String("point", point), zap.Int64("serial", serial), zap.Strings("lost", lost))
+	if len(lost) > 0 {
+		d.events.Raise(fmt.Sprintf("point %s was given %s after the backup that this site was restored from, and isn't any more; next: wimcast image add, then wimcast image distribute", point, strings.Join(lost, ", ")))
 	}
 }
 

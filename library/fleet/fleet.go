@@ -47,6 +47,10 @@ type Config struct {
 	// Changed hears what became of releases and assignments. It must not block; may be nil.
 	Changed func(Change)
 
+	// Restored hears, once for each point, that the registry has assignments of it that are ours and newer than all that this site remembers: its
+	// state was restored from a backup. lost are references that the point was given since, which it is given no more. It must not block; may be nil.
+	Restored func(point string, serial int64, lost []string)
+
 	step func(name string) // of tests: called before each step that lasts
 }
 
@@ -74,6 +78,8 @@ type Site struct {
 	mu    sync.Mutex
 	state *state
 	keys  *keyring
+
+	began int64 // the newest serial that was given before this run
 
 	working sync.Mutex // of what follows, which is of this run of the daemon alone
 	jobs    map[string]*job
@@ -120,6 +126,7 @@ func (s *Site) open() (err error) {
 	if err := s.state.check(); err != nil {
 		return fmt.Errorf("%s: %w; next: restore the folder from a backup", stateFile, err)
 	}
+	s.began = s.state.Serial
 	if err := s.openKeys(!there); err != nil {
 		return err
 	}

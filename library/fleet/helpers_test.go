@@ -76,6 +76,7 @@ type bench struct {
 	files    map[string]*release.PointFile
 	stop     func()
 	step     func(string)
+	restored []string // what was said of a restore
 }
 
 func newBench(t *testing.T, server *registry.Server) *bench {
@@ -108,6 +109,9 @@ func (b *bench) open() {
 	site, err := New(Config{
 		Dir: filepath.Join(b.dir, "fleet"), Library: b.library, Repository: b.repo, Busy: func() bool { return false },
 		Revoked: func() []string { return b.revoked }, Changed: func(c Change) { b.changes <- c }, step: func(name string) { b.step(name) },
+		Restored: func(point string, serial int64, lost []string) {
+			b.restored = append(b.restored, fmt.Sprint(point, " ", serial, " ", lost))
+		},
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -117,6 +117,9 @@ func (s *Site) adopt(ctx context.Context, name string) error {
 	case err != nil:
 		return err
 	default:
+		if a.Serial > s.began && s.cfg.Restored != nil {
+			s.cfg.Restored(name, a.Serial, s.lost(a))
+		}
 		if err := s.change(func(st *state) error {
 			st.Serial = max(st.Serial, a.Serial)
 			for i := range a.Packages {
@@ -131,6 +134,19 @@ func (s *Site) adopt(ctx context.Context, name string) error {
 	defer s.working.Unlock()
 	s.adopted[name] = true
 	return nil
+}
+
+// lost returns what of assignments this site doesn't know that the point shall have.
+func (s *Site) lost(a *release.Assignments) (references []string) {
+	st := s.current()
+	plan := st.plan(s.facts())
+	for i := range a.Packages {
+		ref := a.Packages[i].Reference
+		if !slices.ContainsFunc(plan.needs[a.Point], func(n need) bool { return n.reference() == ref }) {
+			references = append(references, ref)
+		}
+	}
+	return references
 }
 
 // adoptAll does it for all points, before something is numbered.

@@ -267,6 +267,9 @@ func TestKilled(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(b.dir, "fleet", releasesDir, "*")); len(left) != 2 {
 			t.Errorf("killed before %q: %v", killed, left)
 		}
+		if b.restored != nil {
+			t.Errorf("killed before %q: taken for a restore: %q", killed, b.restored)
+		}
 		if killed == "" {
 			if kill < 10 {
 				t.Errorf("only %d steps", kill)
@@ -426,12 +429,19 @@ func TestRegistryLoses(t *testing.T) {
 	b.settle()
 	a := b.assigned("north")
 	b.close()
+	if b.restored != nil {
+		t.Errorf("before there was a restore: %q", b.restored)
+	}
 	for name, text := range backup {
 		if err := os.WriteFile(filepath.Join(b.dir, "fleet", name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	b.open()
+	b.settle()
+	if want := []string{fmt.Sprintf("north %d [w11@1]", a.Serial)}; !slices.Equal(b.restored, want) {
+		t.Errorf("after a restore it says %q, want %q", b.restored, want)
+	}
 	b.distribute("w11", "north")
 	b.settle()
 	if now := b.assigned("north"); now.Serial <= a.Serial || now.Packages[0].Revision <= a.Packages[0].Revision {
@@ -454,6 +464,9 @@ func TestRegistryLoses(t *testing.T) {
 	b.settle()
 	if _, got, err := b.pull("north", "w11@1"); err != nil || !bytes.Equal(got, content) || b.repo.chunks.Load() != 3 {
 		t.Fatalf("%v, %d chunks", err, b.repo.chunks.Load())
+	}
+	if len(b.restored) != 1 {
+		t.Errorf("a registry that was emptied is no restore: %q", b.restored)
 	}
 }
 
