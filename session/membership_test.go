@@ -186,7 +186,7 @@ func TestForgotten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRoom(t, 15, 200*crypto.BlockSize)
+				r := newRoom(t, 15, 120*crypto.BlockSize)
 				defer r.stop()
 				r.server.cfg.Ceiling = 2e6
 				pc := r.client("pc")
@@ -197,7 +197,7 @@ func TestForgotten(t *testing.T) {
 					defer pc.link.mu.Unlock()
 					pc.link.deaf = is
 				}
-				for range 3 {
+				for range 2 {
 					time.Sleep(2 * time.Second)
 					deaf(c.dead)
 					time.Sleep(silentRejoin + 1500*time.Millisecond)

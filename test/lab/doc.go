@@ -20,7 +20,8 @@
 // ([Host.SetRate]), make the switch deaf to its IGMP so that no group reaches it
 // ([Host.SetPruned]), drop large packets ([Host.SetMaxPacket]), hear no joins for one source ([Host.SetDeafToSources]), have a firewall ([Host.SetFirewall]), swallow everything ([Host.SetBlackhole]), pull the plug ([Host.SetLink]). Programs
 // run on a host with [Host.Command], Go code with [Host.Do]; [Host.Stats]
-// counts frames and drops. [Room.SetQuerier] says how often the switch asks for members, or takes its querier away. [Room.SetMemory] how long it remembers one that doesn't answer.
+// counts frames and drops. [Room.SetQuerier] says how often the switch asks for members, or takes its querier away; [Room.SetMemory],
+// how long it remembers one that doesn't answer.
 //
 // # Frames
 //
