@@ -91,7 +91,7 @@ func (h *hearing) opened(now time.Time, header wire.Header, n int) {
 // A switch that forgot this machine sends again as soon as it hears a join: that is told from a server or a line that was silent by the time, and by what
 // was sent meanwhile.
 const (
-	forgottenBack  = 300 * time.Millisecond // after the join, and the group is here
+	forgottenBack  = 500 * time.Millisecond // after the join, and the group is here: cheap switches take a while
 	forgottenLeast = 100                    // packets that were missed: status alone is a few
 	forgottenTold  = 2                      // once may be somebody at the switch
 )

@@ -93,14 +93,14 @@ func TestOperationsBootedFirewallOfClient(t *testing.T) {
 	m.must(m.room.WaitSnooping(m.ctx))
 	m.must(m.room.SetQuerier(m.ctx, time.Second))
 	m.must(m.room.SetMemory(m.ctx, 3*time.Second)) // as the RFC derives it: two questions and the time for answers
-	m.start(m.room.Server(), rig.Config{Multicast: `ceiling = "4 MB/s"`})
+	m.start(m.room.Server(), rig.Config{Multicast: `ceiling = "3 MB/s"`})
 	comes := func(m *machine, multicast, unicast int64) {
 		m.t.Helper()
 		_, totals := m.proven(m.get(0))
 		if totals.Multicast != multicast || totals.Unicast != unicast {
 			m.t.Errorf("%d bytes by multicast and %d by unicast, want %d and %d", totals.Multicast, totals.Unicast, multicast, unicast)
 		}
-		if multicast > 0 && totals.Rejoins > 0 {
+		if multicast > 0 && totals.Rejoins > 1 { // a server that had no processor for 2 s is possible here
 			m.t.Errorf("the switch forgot the client, which joined again, %d times", totals.Rejoins)
 		}
 		m.must(os.Remove(m.file(m.room.Client(0).Name())))
