@@ -170,6 +170,7 @@ func TestOperationsDashboardQueries(t *testing.T) {
 	w.seen(`wimcast_igmp_querier_last_seen_timestamp_seconds{instance="room"}`)
 	gets := []*rig.Get{s.get(0), s.get(1)}
 	w.seen(`wimcast_session_start_deadline_timestamp_seconds{instance="room"}`)
+	w.seen(`wimcast_session_clients{instance="room", state="waiting"} == 2`)
 	w.look()
 	gets = append(gets, s.get(2))
 	for _, g := range gets {
@@ -177,6 +178,7 @@ func TestOperationsDashboardQueries(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	w.seen(`wimcast_session_clients{instance="room", state="receiving"} >= 2`)
 	s.cli("client", "unicast", gets[2].Place.Name())
 	w.seen(`wimcast_unicast_fallbacks_total{instance="room", reason="operator"} == 1`)
 	w.seen(`wimcast_nacks_total{instance="room", result="served"} > 0 and on (instance) wimcast_client_lost_packets_total{instance="room", cause="network"} > 0`)
