@@ -265,15 +265,12 @@ func alertsOfServer(t *testing.T, w *watched) {
 	w.resolves(s, here, "WimcastQuerierLost")
 
 	// Somebody writes nonsense into the configuration, and has it taken over.
-	bad, good := rig.Config{Multicast: `ceiling = "as fast as it goes"`}, rig.Config{Multicast: `ceiling = "300 kB/s"`}
 	w.quiet(s, here, "WimcastConfigurationBad")
-	if err := errors.Join(s.daemon.Configure(bad), s.daemon.Signal(syscall.SIGHUP)); err != nil {
+	if err := errors.Join(s.daemon.Configure(rig.Config{Multicast: `ceiling = "as fast as it goes"`}), s.daemon.Signal(syscall.SIGHUP)); err != nil {
 		t.Fatal(err)
 	}
 	w.fires(s, here, "WimcastConfigurationBad", "severity", "warn")
-	if err := errors.Join(s.daemon.Configure(good), s.daemon.Signal(syscall.SIGHUP)); err != nil {
-		t.Fatal(err)
-	}
+	s.hurry(rig.Config{Multicast: `ceiling = "300 kB/s"`})
 	w.resolves(s, here, "WimcastConfigurationBad")
 
 	// Somebody pulls the cable.
@@ -385,6 +382,31 @@ func alertsOfNetwork(t *testing.T, w *watched) {
 	w.quiet(s, here, "WimcastClientsFailing")
 }
 
+// fillInMidCast waits until all who are to come receive, without an alert, fills file systems, and has the rest of the cast go fast.
+func (w *watched) fillInMidCast(s *stage, instance string, gets []*rig.Get, dirs []string) {
+	s.t.Helper()
+	for _, g := range gets {
+		if err := g.AwaitProven(s.ctx, 0.02); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	w.quiet(s, instance, "")
+	for _, dir := range dirs {
+		s.fill(dir)
+	}
+	s.hurry(rig.Config{Multicast: `ceiling = "20 MB/s"`, Top: together(len(gets))})
+}
+
+// lackedDisk waits for clients that end for their disk.
+func (s *stage) lackedDisk(gets []*rig.Get) {
+	s.t.Helper()
+	for _, g := range gets {
+		if r, _, err := g.Wait(s.ctx); err != nil || r.Code != 6 {
+			s.t.Errorf("%s: exit code %d (%s), want 6 (disk); %v", g.Place.Name(), r.Code, r.Error, err)
+		}
+	}
+}
+
 // alertsOfClients: the disks of two machines are full, one gets its image.
 func alertsOfClients(t *testing.T, w *watched) {
 	t.Parallel()
@@ -398,22 +420,9 @@ func alertsOfClients(t *testing.T, w *watched) {
 		full = append(full, dir)
 		gets = append(gets, s.get(i, "--output", filepath.Join(dir, "w11.wim")))
 	}
-	for _, g := range gets {
-		if err := g.AwaitProven(s.ctx, 0.02); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.quiet(s, here, "")
-	for _, dir := range full {
-		s.fill(dir)
-	}
-	s.hurry(rig.Config{Multicast: `ceiling = "20 MB/s"`, Top: together(3)})
+	w.fillInMidCast(s, here, gets, full)
 	s.proven(gets[0])
-	for _, g := range gets[1:] {
-		if r, _, err := g.Wait(s.ctx); err != nil || r.Code != 6 {
-			t.Errorf("%s: exit code %d (%s), want 6 (disk); %v", g.Place.Name(), r.Code, r.Error, err)
-		}
-	}
+	s.lackedDisk(gets[1:])
 	w.fires(s, here, "WimcastClientsFailing", "package", "w11@1", "severity", "page")
 }
 
@@ -430,21 +439,8 @@ func alertsOfApplying(t *testing.T, w *watched) {
 		volumes = append(volumes, dir)
 		gets = append(gets, s.get(i, "--apply", dir, "--index", "1"))
 	}
-	for _, g := range gets {
-		if err := g.AwaitProven(s.ctx, 0.02); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.quiet(s, here, "")
-	for _, dir := range volumes {
-		s.fill(dir)
-	}
-	s.hurry(rig.Config{Multicast: `ceiling = "20 MB/s"`, Top: together(2)})
-	for _, g := range gets {
-		if r, _, err := g.Wait(s.ctx); err != nil || r.Code != 6 {
-			t.Errorf("%s: exit code %d (%s), want 6 (disk); %v", g.Place.Name(), r.Code, r.Error, err)
-		}
-	}
+	w.fillInMidCast(s, here, gets, volumes)
+	s.lackedDisk(gets)
 	w.fires(s, here, "WimcastApplyFailing", "package", "w11@1", "severity", "page")
 	w.quiet(s, here, "WimcastClientsFailing")
 }

@@ -11,15 +11,28 @@ import (
 
 // The firewalls of Debian with the packages' profiles, each begun closed: what docs/install.md says opens them.
 
-// firewall is one that a machine may have.
+// firewall is one that a machine may have, and what opens it for a server and for a client.
 type firewall struct {
-	name       string
-	start, end [][]string
+	name           string
+	start, end     [][]string
+	server, client [][]string
 }
 
 var firewalls = []firewall{
-	{"firewalld", [][]string{{"systemctl", "start", "firewalld"}, {"firewall-cmd", "--state"}}, [][]string{{"systemctl", "stop", "firewalld"}}},
-	{"ufw", [][]string{{"ufw", "--force", "enable"}}, [][]string{{"ufw", "disable"}}},
+	{
+		"firewalld",
+		[][]string{{"systemctl", "start", "firewalld"}, {"firewall-cmd", "--state"}},
+		[][]string{{"systemctl", "stop", "firewalld"}},
+		[][]string{{"firewall-cmd", "--permanent", "--add-service=wimcastd"}, {"firewall-cmd", "--reload"}},
+		[][]string{{"firewall-cmd", "--permanent", "--add-service=wimcast"}, {"firewall-cmd", "--reload"}},
+	},
+	{
+		"ufw",
+		[][]string{{"ufw", "--force", "enable"}},
+		[][]string{{"ufw", "disable"}},
+		[][]string{{"ufw", "allow", "wimcastd"}, {"ufw", "allow", "proto", "igmp", "from", "any"}},
+		[][]string{{"ufw", "allow", "wimcast"}, {"ufw", "allow", "proto", "igmp", "from", "any"}},
+	},
 }
 
 // all runs commands in the system, one after the other.
@@ -49,10 +62,6 @@ func (m *machine) doctor() *diagnosis {
 // TestOperationsBootedFirewall: a server behind a firewall. Closed, no client reaches it and it hears no querier; opened, both.
 func TestOperationsBootedFirewall(t *testing.T) {
 	t.Parallel()
-	opens := map[string][][]string{
-		"firewalld": {{"firewall-cmd", "--permanent", "--add-service=wimcastd"}, {"firewall-cmd", "--reload"}},
-		"ufw":       {{"ufw", "allow", "wimcastd"}, {"ufw", "allow", "proto", "igmp", "from", "any"}},
-	}
 	var debs []string
 	m := onMachine(t, carryPackages(&debs))
 	m.must(m.room.SetQuerier(m.ctx, time.Second))
@@ -70,7 +79,7 @@ func TestOperationsBootedFirewall(t *testing.T) {
 			d.holds(m.t, "control", "fail", "host_silent", "that firewalls pass port 7600, UDP and TCP")
 			m.doctor().holds(m.t, "querier", "skip", "", "none heard on")
 
-			m.all(opens[f.name])
+			m.all(f.server)
 			m.casts()
 			m.eventually("the querier is heard", func() bool { return m.doctor().of("querier").State == "ok" })
 			m.all(f.end)
@@ -83,10 +92,6 @@ func TestOperationsBootedFirewall(t *testing.T) {
 // the doctor says why; opened, all comes by the group, in one go, from a switch that forgets who doesn't answer its querier.
 func TestOperationsBootedFirewallOfClient(t *testing.T) {
 	t.Parallel()
-	opens := map[string][][]string{
-		"firewalld": {{"firewall-cmd", "--permanent", "--add-service=wimcast"}, {"firewall-cmd", "--reload"}},
-		"ufw":       {{"ufw", "allow", "wimcast"}, {"ufw", "allow", "proto", "igmp", "from", "any"}},
-	}
 	var debs []string
 	m := onMachineAt(t, func(r *lab.Room) *lab.Host { return r.Client(0) }, carryPackages(&debs))
 	m.run(append([]string{"apt", "--yes", "install"}, debs[0])...)
@@ -113,7 +118,7 @@ func TestOperationsBootedFirewallOfClient(t *testing.T) {
 				m.consult(m.room.Client(0)).holds(m.t, "group", "fail", "firewall", "this machine's firewall drops them")
 			}
 			comes(m, 0, m.size)
-			m.all(opens[f.name])
+			m.all(f.client)
 			comes(m, m.size, 0)
 			m.all(f.end)
 		}})
